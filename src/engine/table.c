@@ -1,0 +1,630 @@
+
+/*
+ * Copyright (C) the ngx_http_resilience_module authors
+ */
+
+
+#include "table.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+
+#define RES_TABLE_OLDEST  8     /* looked at for one with no attempts */
+#define RES_TABLE_RUNS    32    /* of 1, 2, 4, ... sorted cells */
+
+
+/*
+ * A holder of the lock may be killed at any instruction; what it has stored
+ * until then is seen in the order of the program, if the compiler keeps it.
+ */
+
+#define res_table_barrier()  atomic_signal_fence(memory_order_seq_cst)
+
+
+#define res_rotate(x, n)  ((x) << (n) | (x) >> (64 - (n)))
+
+
+static res_cell_t *res_table_take(res_table_t *table, const res_key_t *key,
+    uint64_t now);
+static void res_table_evict(res_table_t *table);
+static res_cell_t *res_table_victim(res_table_t *table);
+static void res_table_drop(res_table_t *table, res_cell_t *cell);
+
+static void res_table_chain(res_table_t *table, res_cell_t *cell);
+static void res_table_unchain(res_table_t *table, res_cell_t *cell);
+static void res_table_link(res_table_t *table, res_cell_t *cell);
+static void res_table_unlink(res_table_t *table, res_cell_t *cell);
+
+static void res_table_rebuild(res_table_t *table);
+static int res_table_sound(res_table_t *table, const res_cell_t *cell);
+static void res_table_clear(res_table_t *table);
+static void res_table_sort(res_table_t *table, uint32_t runs[], uint32_t n);
+static uint32_t res_table_merge(res_table_t *table, uint32_t a, uint32_t b);
+
+static void res_table_round(uint64_t v[4]);
+static uint64_t res_table_word(const unsigned char *p);
+
+static uint64_t res_table_buckets(uint32_t capacity);
+static uint64_t res_table_offset(uint64_t buckets);
+static uint32_t *res_table_bucket(res_table_t *table, uint64_t hash);
+
+
+uint32_t
+res_table_capacity(size_t bytes)
+{
+    uint32_t  low, high, middle;
+    uint64_t  most;
+
+    most = bytes / sizeof(res_cell_t);
+
+    low = 0;
+    high = most < UINT32_MAX / 2 ? most : UINT32_MAX / 2;
+
+    while (low < high) {
+        middle = high - (high - low) / 2;
+
+        if (res_table_bytes(middle) <= bytes) {
+            low = middle;
+
+        } else {
+            high = middle - 1;
+        }
+    }
+
+    return low;
+}
+
+
+size_t
+res_table_bytes(uint32_t capacity)
+{
+    return res_table_offset(res_table_buckets(capacity))
+           + (uint64_t) capacity * sizeof(res_cell_t);
+}
+
+
+void
+res_table_init(res_table_t *table, uint32_t capacity,
+    const unsigned char random[16])
+{
+    memset(table, 0, res_table_bytes(capacity));
+
+    table->capacity = capacity;
+    table->mask = res_table_buckets(capacity) - 1;
+
+    table->key[0] = res_table_word(random);
+    table->key[1] = res_table_word(random + 8);
+
+    res_table_clear(table);
+}
+
+
+void
+res_table_enter(res_table_t *table)
+{
+    if (table->busy) {
+        res_table_rebuild(table);
+    }
+
+    table->busy = 1;
+
+    res_table_barrier();
+}
+
+
+void
+res_table_leave(res_table_t *table)
+{
+    res_table_barrier();
+
+    table->busy = 0;
+}
+
+
+res_cell_t *
+res_table_find(res_table_t *table, const res_key_t *key)
+{
+    uint32_t     n;
+    res_cell_t  *cell;
+
+    n = *res_table_bucket(table, key->hash);
+
+    while (n != RES_NO_CELL) {
+        cell = res_table_cell(table, n);
+
+        if (cell->hash == key->hash
+            && cell->provider == key->provider
+            && cell->tenant_len == key->tenant_len
+            && (key->tenant_len == 0
+                || memcmp(cell->tenant, key->tenant, key->tenant_len) == 0))
+        {
+            return cell;
+        }
+
+        n = cell->chain;
+    }
+
+    return NULL;
+}
+
+
+res_cell_t *
+res_table_get(res_table_t *table, const res_key_t *key, uint64_t now)
+{
+    res_cell_t  *cell;
+
+    cell = res_table_find(table, key);
+
+    if (cell == NULL) {
+        return res_table_take(table, key, now);
+    }
+
+    cell->used_at = now;
+
+    res_table_unlink(table, cell);
+    res_table_link(table, cell);
+
+    return cell;
+}
+
+
+void
+res_table_settle(res_table_t *table, res_cell_t *cell)
+{
+    uint8_t  tripped;
+
+    tripped = !res_breaker_idle(&cell->breaker);
+
+    if (cell->tripped == tripped) {
+        return;
+    }
+
+    res_table_unlink(table, cell);
+    cell->tripped = tripped;
+    res_table_link(table, cell);
+}
+
+
+res_cell_t *
+res_table_cell(res_table_t *table, uint32_t n)
+{
+    unsigned char  *p;
+
+    p = (unsigned char *) table
+        + res_table_offset((uint64_t) table->mask + 1);
+
+    return (res_cell_t *) p + n;
+}
+
+
+uint32_t
+res_table_number(res_table_t *table, const res_cell_t *cell)
+{
+    return cell - res_table_cell(table, 0);
+}
+
+
+static res_cell_t *
+res_table_take(res_table_t *table, const res_key_t *key, uint64_t now)
+{
+    res_cell_t  *cell;
+
+    if (table->free == RES_NO_CELL && table->fresh == table->capacity) {
+        res_table_evict(table);
+    }
+
+    if (table->free != RES_NO_CELL) {
+        cell = res_table_cell(table, table->free);
+        table->free = cell->chain;
+
+    } else {
+        cell = res_table_cell(table, table->fresh);
+        table->fresh++;
+    }
+
+    cell->incarnation++;
+    cell->hash = key->hash;
+    cell->used_at = now;
+    cell->inflight = 0;
+    cell->provider = key->provider;
+    cell->tripped = 0;
+    cell->tenant_len = key->tenant_len;
+
+    if (key->tenant_len != 0) {
+        memcpy(cell->tenant, key->tenant, key->tenant_len);
+    }
+
+    res_breaker_init(&cell->breaker, now);
+
+    /* from here on the cell has its new key, before it has none */
+
+    res_table_barrier();
+
+    cell->used = 1;
+    table->used++;
+
+    res_table_chain(table, cell);
+    res_table_link(table, cell);
+
+    return cell;
+}
+
+
+static void
+res_table_evict(res_table_t *table)
+{
+    res_cell_t  *cell;
+
+    cell = res_table_victim(table);
+
+    table->evictions++;
+
+    if (cell->tripped) {
+        table->evicted_open++;
+    }
+
+    res_table_unlink(table, cell);
+    res_table_unchain(table, cell);
+
+    table->used--;
+
+    res_table_drop(table, cell);
+}
+
+
+/* a full table has a tail in one of its lists at least */
+
+static res_cell_t *
+res_table_victim(res_table_t *table)
+{
+    uint32_t     i, n;
+    res_cell_t  *cell;
+
+    n = table->tail[0];
+
+    for (i = 0; i < RES_TABLE_OLDEST && n != RES_NO_CELL; i++) {
+        cell = res_table_cell(table, n);
+
+        if (cell->inflight == 0) {
+            return cell;
+        }
+
+        n = cell->prev;
+    }
+
+    n = (table->tail[0] != RES_NO_CELL) ? table->tail[0] : table->tail[1];
+
+    return res_table_cell(table, n);
+}
+
+
+/* the key goes first: half of one must never be seen as a whole */
+
+static void
+res_table_drop(res_table_t *table, res_cell_t *cell)
+{
+    cell->used = 0;
+
+    res_table_barrier();
+
+    cell->chain = table->free;
+    table->free = res_table_number(table, cell);
+}
+
+
+static void
+res_table_chain(res_table_t *table, res_cell_t *cell)
+{
+    uint32_t  *bucket;
+
+    bucket = res_table_bucket(table, cell->hash);
+
+    cell->chain = *bucket;
+    *bucket = res_table_number(table, cell);
+}
+
+
+static void
+res_table_unchain(res_table_t *table, res_cell_t *cell)
+{
+    uint32_t  *n;
+
+    n = res_table_bucket(table, cell->hash);
+
+    while (*n != res_table_number(table, cell)) {
+        n = &res_table_cell(table, *n)->chain;
+    }
+
+    *n = cell->chain;
+}
+
+
+static void
+res_table_link(res_table_t *table, res_cell_t *cell)
+{
+    uint32_t  n, *head, *tail;
+
+    head = &table->head[cell->tripped];
+    tail = &table->tail[cell->tripped];
+
+    n = res_table_number(table, cell);
+
+    cell->prev = RES_NO_CELL;
+    cell->next = *head;
+
+    if (*head != RES_NO_CELL) {
+        res_table_cell(table, *head)->prev = n;
+
+    } else {
+        *tail = n;
+    }
+
+    *head = n;
+}
+
+
+static void
+res_table_unlink(res_table_t *table, res_cell_t *cell)
+{
+    if (cell->prev != RES_NO_CELL) {
+        res_table_cell(table, cell->prev)->next = cell->next;
+
+    } else {
+        table->head[cell->tripped] = cell->next;
+    }
+
+    if (cell->next != RES_NO_CELL) {
+        res_table_cell(table, cell->next)->prev = cell->prev;
+
+    } else {
+        table->tail[cell->tripped] = cell->prev;
+    }
+}
+
+
+/* trusts nothing but the cells' keys, breakers and times of use */
+
+static void
+res_table_rebuild(res_table_t *table)
+{
+    uint32_t     i, n, runs[RES_TABLE_RUNS];
+    res_cell_t  *cell;
+
+    table->rebuilt++;
+
+    res_table_clear(table);
+
+    for (i = 0; i < RES_TABLE_RUNS; i++) {
+        runs[i] = RES_NO_CELL;
+    }
+
+    for (n = 0; n < table->fresh; n++) {
+        cell = res_table_cell(table, n);
+
+        if (!res_table_sound(table, cell)) {
+            res_table_drop(table, cell);
+            continue;
+        }
+
+        table->used++;
+
+        cell->tripped = !res_breaker_idle(&cell->breaker);
+
+        res_table_chain(table, cell);
+        res_table_sort(table, runs, n);
+    }
+
+    n = RES_NO_CELL;
+
+    for (i = 0; i < RES_TABLE_RUNS; i++) {
+        n = res_table_merge(table, runs[i], n);
+    }
+
+    while (n != RES_NO_CELL) {
+        cell = res_table_cell(table, n);
+        n = cell->next;
+
+        res_table_link(table, cell);
+    }
+}
+
+
+static int
+res_table_sound(res_table_t *table, const res_cell_t *cell)
+{
+    return cell->used == 1
+           && cell->tenant_len <= RES_TENANT_LEN
+           && cell->breaker.state <= RES_HALF_OPEN
+           && cell->hash == res_table_hash(table, cell->tenant,
+                                           cell->tenant_len, cell->provider);
+}
+
+
+static void
+res_table_clear(res_table_t *table)
+{
+    uint32_t  i;
+
+    table->used = 0;
+    table->free = RES_NO_CELL;
+
+    for (i = 0; i < 2; i++) {
+        table->head[i] = RES_NO_CELL;
+        table->tail[i] = RES_NO_CELL;
+    }
+
+    for (i = 0; i <= table->mask; i++) {
+        *res_table_bucket(table, i) = RES_NO_CELL;
+    }
+}
+
+
+/*
+ * A merge sort in place: adds a cell to runs of 1, 2, 4, ... cells, each one
+ * linked by "next" and empty or full, as one counts in binary.
+ */
+
+static void
+res_table_sort(res_table_t *table, uint32_t runs[], uint32_t n)
+{
+    uint32_t  i;
+
+    res_table_cell(table, n)->next = RES_NO_CELL;
+
+    for (i = 0; runs[i] != RES_NO_CELL; i++) {
+        n = res_table_merge(table, runs[i], n);
+        runs[i] = RES_NO_CELL;
+    }
+
+    runs[i] = n;
+}
+
+
+/* the least recently used first */
+
+static uint32_t
+res_table_merge(res_table_t *table, uint32_t a, uint32_t b)
+{
+    uint32_t     first, *last;
+    res_cell_t  *x, *y;
+
+    last = &first;
+
+    while (a != RES_NO_CELL && b != RES_NO_CELL) {
+        x = res_table_cell(table, a);
+        y = res_table_cell(table, b);
+
+        if (x->used_at <= y->used_at) {
+            *last = a;
+            last = &x->next;
+            a = x->next;
+
+        } else {
+            *last = b;
+            last = &y->next;
+            b = y->next;
+        }
+    }
+
+    *last = (a != RES_NO_CELL) ? a : b;
+
+    return first;
+}
+
+
+uint64_t
+res_table_hash(const res_table_t *table, const unsigned char *tenant,
+    size_t tenant_len, uint16_t provider)
+{
+    size_t         i, len;
+    uint64_t       word, v[4];
+    unsigned char  text[RES_TENANT_LEN + 8];
+
+    len = tenant_len < RES_TENANT_LEN ? tenant_len : RES_TENANT_LEN;
+
+    memset(text, 0, sizeof(text));
+
+    if (len != 0) {
+        memcpy(text, tenant, len);
+    }
+
+    text[len++] = provider & 0xff;
+    text[len++] = provider >> 8;
+
+    v[0] = table->key[0] ^ 0x736f6d6570736575;
+    v[1] = table->key[1] ^ 0x646f72616e646f6d;
+    v[2] = table->key[0] ^ 0x6c7967656e657261;
+    v[3] = table->key[1] ^ 0x7465646279746573;
+
+    for (i = 0; i <= len / 8; i++) {
+        word = res_table_word(text + i * 8);
+
+        if (i == len / 8) {
+            word |= (uint64_t) len << 56;
+        }
+
+        v[3] ^= word;
+        res_table_round(v);
+        res_table_round(v);
+        v[0] ^= word;
+    }
+
+    v[2] ^= 0xff;
+
+    for (i = 0; i < 4; i++) {
+        res_table_round(v);
+    }
+
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+
+static void
+res_table_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = res_rotate(v[1], 13) ^ v[0];
+    v[3] = res_rotate(v[3], 16) ^ v[2];
+    v[0] = res_rotate(v[0], 32);
+
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = res_rotate(v[1], 17) ^ v[2];
+    v[3] = res_rotate(v[3], 21) ^ v[0];
+    v[2] = res_rotate(v[2], 32);
+}
+
+
+static uint64_t
+res_table_word(const unsigned char *p)
+{
+    int       i;
+    uint64_t  word;
+
+    word = 0;
+
+    for (i = 7; i >= 0; i--) {
+        word = word << 8 | p[i];
+    }
+
+    return word;
+}
+
+
+/* two at least: that keeps the cells aligned */
+
+static uint64_t
+res_table_buckets(uint32_t capacity)
+{
+    uint64_t  buckets;
+
+    buckets = 2;
+
+    while (buckets < capacity) {
+        buckets *= 2;
+    }
+
+    return buckets;
+}
+
+
+/* of the first cell */
+
+static uint64_t
+res_table_offset(uint64_t buckets)
+{
+    return sizeof(res_table_t) + buckets * sizeof(uint32_t);
+}
+
+
+static uint32_t *
+res_table_bucket(res_table_t *table, uint64_t hash)
+{
+    uint32_t  *buckets;
+
+    buckets = (uint32_t *) (table + 1);
+
+    return &buckets[hash & table->mask];
+}

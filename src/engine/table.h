@@ -1,0 +1,109 @@
+
+/*
+ * The table of breakers: fixed-size cells keyed by (tenant, provider), found
+ * by hash in O(1), the least recently used closed cell given up when full.
+ *
+ * The cells are the truth; the hash chains and the two lists of recent use
+ * (closed cells, and the others) are an index over them by cell number.  The
+ * caller holds a lock and brackets every use in res_table_enter() and
+ * res_table_leave(): when a holder of the lock died in between, the next
+ * res_table_enter() builds the index anew from the cells.
+ */
+
+
+#ifndef RES_TABLE_H_INCLUDED
+#define RES_TABLE_H_INCLUDED
+
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "breaker.h"
+
+
+#define RES_TENANT_LEN  64
+#define RES_NO_CELL     UINT32_MAX
+
+
+typedef struct {
+    uint64_t              hash;
+    uint64_t              used_at;      /* ms, last look-up */
+    uint32_t              chain;        /* next of the same bucket */
+    uint32_t              prev;         /* in the list of recent use */
+    uint32_t              next;
+    uint32_t              incarnation;  /* bumped when the cell is reused */
+    uint32_t              inflight;     /* attempts now running */
+    uint16_t              provider;
+    uint8_t               used;         /* holds a key */
+    uint8_t               tripped;      /* which list it is in */
+    uint8_t               tenant_len;
+    unsigned char         tenant[RES_TENANT_LEN];
+    res_breaker_t         breaker;
+} res_cell_t;
+
+_Static_assert(sizeof(res_cell_t) <= 384, "a cell is at most 384 bytes");
+
+
+typedef struct {
+    uint32_t              capacity;     /* cells */
+    uint32_t              used;
+    uint32_t              fresh;        /* cells never used start here */
+    uint32_t              free;         /* below those, by chain: given up */
+    uint32_t              mask;         /* buckets - 1 */
+    uint32_t              busy;         /* a holder is inside */
+    uint32_t              rebuilt;      /* times the index was made anew */
+    uint64_t              evictions;
+    uint64_t              evicted_open; /* of those, not closed */
+    uint32_t              head[2];      /* most recent: closed, tripped */
+    uint32_t              tail[2];
+    uint64_t              key[2];       /* of the hash */
+    /* followed by the buckets and the cells */
+} res_table_t;
+
+
+typedef struct {
+    const unsigned char  *tenant;
+    uint8_t               tenant_len;   /* 0..RES_TENANT_LEN */
+    uint16_t              provider;
+    uint64_t              hash;         /* res_table_hash() of the above */
+} res_key_t;
+
+
+/* Cells that fit in so many bytes, 0 when not even one does. */
+uint32_t res_table_capacity(size_t bytes);
+
+/* Bytes that a table of so many cells takes. */
+size_t res_table_bytes(uint32_t capacity);
+
+/* random: 16 bytes that key the hash (tenants are chosen by strangers). */
+void res_table_init(res_table_t *table, uint32_t capacity,
+    const unsigned char random[16]);
+
+/* SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, 2012); needs no lock. */
+uint64_t res_table_hash(const res_table_t *table, const unsigned char *tenant,
+    size_t tenant_len, uint16_t provider);
+
+void res_table_enter(res_table_t *table);
+void res_table_leave(res_table_t *table);
+
+/* The cell of that key, or NULL; does not count as use. */
+res_cell_t *res_table_find(res_table_t *table, const res_key_t *key);
+
+/*
+ * The cell of that key, made if need be, and marked as used at now.  Never
+ * NULL: when full, gives up the least recently used closed cell (one with
+ * nothing in flight if there is one among the eight oldest), or the least
+ * recently used other cell if none is closed.
+ */
+res_cell_t *res_table_get(res_table_t *table, const res_key_t *key,
+    uint64_t now);
+
+/* To be called after the breaker in the cell changed its state: a use too. */
+void res_table_settle(res_table_t *table, res_cell_t *cell);
+
+/* A cell by number, 0..capacity - 1 (used or not), and its number. */
+res_cell_t *res_table_cell(res_table_t *table, uint32_t n);
+uint32_t res_table_number(res_table_t *table, const res_cell_t *cell);
+
+
+#endif /* RES_TABLE_H_INCLUDED */

@@ -1,0 +1,338 @@
+
+/*
+ * Copyright (C) the ngx_http_resilience_module authors
+ */
+
+
+#include "answer.h"
+#include "json.h"
+
+#include <string.h>
+#include <strings.h>
+
+
+typedef enum {
+    ANSWER_NONE = 0,             /* there is no Content-Type */
+    ANSWER_JSON,
+    ANSWER_HTML,                 /* a page of something on the way */
+    ANSWER_OTHER
+} answer_type_e;
+
+
+typedef struct {
+    unsigned                status;
+    res_outcome_e           outcome;
+} answer_status_t;
+
+
+/* where an LLM API means more by a status than HTTP does */
+
+static const answer_status_t  answer_statuses[] = {
+    { 404, RES_NOT_FOUND },
+    { 408, RES_TIMEOUT },
+    { 410, RES_NOT_FOUND },
+    { 498, RES_RATE_LIMITED },   /* Groq: no room for a flexible call */
+    { 499, RES_CANCELLED },      /* it gave up though our client did not */
+    { 504, RES_TIMEOUT },
+    { 524, RES_TIMEOUT },
+    { 0, RES_SUCCESS }
+};
+
+
+/* what providers say in plain words, in lower case */
+
+static const llm_error_name_t  answer_texts[] = {
+    { "maximum context length", RES_CONTEXT_LENGTH },
+    { "maximum context limit", RES_CONTEXT_LENGTH },
+    { "maximum model length", RES_CONTEXT_LENGTH },
+    { "the model's context length", RES_CONTEXT_LENGTH },
+    { "exceed context limit", RES_CONTEXT_LENGTH },
+    { "exceeds the context window", RES_CONTEXT_LENGTH },
+    { "exceeds the available context size", RES_CONTEXT_LENGTH },
+    { "exceeds the maximum number of tokens allowed", RES_CONTEXT_LENGTH },
+    { "tokens exceed the configured limit", RES_CONTEXT_LENGTH },
+    { "`max_new_tokens` must be <=", RES_CONTEXT_LENGTH },
+    { "prompt is too long", RES_CONTEXT_LENGTH },
+    { "input is too long", RES_CONTEXT_LENGTH },
+    { "too many tokens", RES_CONTEXT_LENGTH },
+
+    { "content management policy", RES_CONTENT_POLICY },
+    { "content filtering policy", RES_CONTENT_POLICY },
+    { "result of our safety system", RES_CONTENT_POLICY },
+
+    { "exceeded your current quota", RES_QUOTA },
+    { "credit balance is too low", RES_QUOTA },
+    { "insufficient balance", RES_QUOTA },
+    { "api usage limits", RES_QUOTA },
+    { "spend limit", RES_QUOTA },
+
+    { "api key not valid", RES_AUTH },
+
+    { "high demand", RES_OVERLOADED },
+    { "capacity exceeded", RES_OVERLOADED },
+
+    { NULL, RES_SUCCESS }
+};
+
+
+static int
+answer_is(llm_str_t text, const char *name)
+{
+    size_t  len;
+
+    len = strlen(name);
+
+    return text.len == len
+           && strncasecmp((const char *) text.data, name, len) == 0;
+}
+
+
+static answer_type_e
+answer_type(llm_str_t type)
+{
+    llm_str_t             suffix;
+    const unsigned char  *p;
+
+    p = type.len ? memchr(type.data, ';', type.len) : NULL;
+
+    if (p) {
+        type.len = p - type.data;
+    }
+
+    type = llm_json_trim(type);
+
+    if (type.len == 0) {
+        return ANSWER_NONE;
+    }
+
+    suffix = type;
+
+    if (suffix.len > 5) {
+        suffix.data += suffix.len - 5;
+        suffix.len = 5;
+    }
+
+    if (answer_is(type, "application/json") || answer_is(suffix, "+json")) {
+        return ANSWER_JSON;
+    }
+
+    return answer_is(type, "text/html") ? ANSWER_HTML : ANSWER_OTHER;
+}
+
+
+res_outcome_e
+llm_answer_success(const llm_answer_t *a, int *json)
+{
+    llm_str_t      body;
+    answer_type_e  type;
+
+    *json = 0;
+
+    if (!a->whole || a->status == 204 || a->status == 205) {
+        return RES_SUCCESS;
+    }
+
+    body = llm_json_trim(a->body);
+    type = answer_type(a->type);
+
+    if (body.len == 0 || type == ANSWER_HTML) {
+        return RES_INVALID_RESPONSE;
+    }
+
+    if (type == ANSWER_NONE && (body.data[0] == '{' || body.data[0] == '[')) {
+        type = ANSWER_JSON;
+    }
+
+    if (type != ANSWER_JSON) {
+        return RES_SUCCESS;
+    }
+
+    *json = llm_json_valid(body);
+
+    return *json ? RES_SUCCESS : RES_INVALID_RESPONSE;
+}
+
+
+static const llm_event_name_t *
+answer_event(const llm_event_name_t *names, const llm_event_t *e,
+    llm_str_t type)
+{
+    const llm_event_name_t  *n;
+
+    for (n = names; n->name; n++) {
+
+        if (llm_json_equals(type, n->name)) {
+            return n;
+        }
+    }
+
+    for (n = names; n->name; n++) {
+
+        if (e->name.len == strlen(n->name)
+            && memcmp(e->name.data, n->name, e->name.len) == 0)
+        {
+            return n;
+        }
+    }
+
+    return NULL;
+}
+
+
+llm_event_e
+llm_event_kind(const llm_event_name_t *names, const llm_event_t *e,
+    llm_str_t type)
+{
+    const llm_event_name_t  *n;
+
+    n = answer_event(names, e, type);
+
+    return n ? n->kind : LLM_EVENT_CONTENT;
+}
+
+
+int
+llm_answer_says(llm_str_t value)
+{
+    llm_str_t        key, v;
+    llm_json_iter_t  it;
+
+    switch (llm_json_kind(value)) {
+
+    case 0:
+    case 'n':
+    case 'f':
+        return 0;
+
+    case '"':
+        return !llm_json_equals(value, "");
+
+    case '{':
+    case '[':
+        llm_json_iter(&it, value);
+
+        while (llm_json_next(&it, &key, &v)) {
+
+            if (llm_json_kind(v) != 'n') {
+                return 1;
+            }
+        }
+
+        return 0;
+
+    default:
+        return 1;
+    }
+}
+
+
+res_outcome_e
+llm_error_status(unsigned status, int own_key)
+{
+    const answer_status_t  *s;
+
+    for (s = answer_statuses; s->status; s++) {
+
+        if (s->status == status) {
+            return s->outcome;
+        }
+    }
+
+    return res_outcome_status(status, own_key);
+}
+
+
+int
+llm_error_named(const llm_error_name_t *names, llm_str_t value)
+{
+    for ( /* void */ ; names->name; names++) {
+
+        if (llm_json_equals(value, names->name)) {
+            return (int) names->outcome;
+        }
+    }
+
+    return LLM_ERROR_NONE;
+}
+
+
+static int
+answer_text(llm_str_t message)
+{
+    char                     text[LLM_ERROR_TEXT + 1];
+    size_t                   i, len;
+    const llm_error_name_t  *t;
+
+    len = llm_json_prefix(message, (unsigned char *) text, LLM_ERROR_TEXT);
+    text[len] = '\0';
+
+    for (i = 0; i < len; i++) {
+
+        if (text[i] >= 'A' && text[i] <= 'Z') {
+            text[i] |= 0x20;
+        }
+    }
+
+    for (t = answer_texts; t->name; t++) {
+
+        if (strstr(text, t->name)) {
+            return (int) t->outcome;
+        }
+    }
+
+    return LLM_ERROR_NONE;
+}
+
+
+res_outcome_e
+llm_error_refine(res_outcome_e outcome, int named, llm_str_t message,
+    uint32_t finer)
+{
+    if (named == LLM_ERROR_NONE || named == RES_CLIENT_ERROR) {
+        named = answer_text(message);
+    }
+
+    if (named == LLM_ERROR_NONE || !(finer & res_bit(named))) {
+        return outcome;
+    }
+
+    return (res_outcome_e) named;
+}
+
+
+const char *
+llm_error_type(const llm_error_type_t *types, unsigned status)
+{
+    while (types->status && types->status != status) {
+        types++;
+    }
+
+    return types->type;
+}
+
+
+void
+llm_out_text(llm_out_t *out, const char *text)
+{
+    size_t  len;
+
+    len = strlen(text);
+
+    if (out->buf) {
+        memcpy(out->buf + out->len, text, len);
+    }
+
+    out->len += len;
+}
+
+
+void
+llm_out_json(llm_out_t *out, const char *text)
+{
+    llm_str_t  s;
+
+    s.len = strlen(text);
+    s.data = (const unsigned char *) text;
+
+    out->len += llm_json_escape(out->buf ? out->buf + out->len : NULL, s);
+}

@@ -1,0 +1,647 @@
+
+/*
+ * Copyright (C) the ngx_http_resilience_module authors
+ */
+
+
+#include "ngx_http_resilience.h"
+
+
+/*
+ * What a provider answers, as it comes: held back until it is known to be
+ * worth passing on, then passed on untouched, as the client's own request to
+ * the filters below, so that those of its location are at work.
+ *
+ * An attempt commits when its answer can be the client's: at the header, at
+ * the first meaningful event of a stream, when a short answer is complete, or
+ * when no more can be held.  Before that nothing has reached the client and
+ * the next attempt may start; after it there is no way back.
+ */
+
+
+#define NGX_HTTP_RESILIENCE_EVENT  1024     /* bytes gathered of one event */
+
+
+typedef enum {
+    NGX_HTTP_RESILIENCE_NOTHING = 0,        /* noise so far */
+    NGX_HTTP_RESILIENCE_MEANING,
+    NGX_HTTP_RESILIENCE_TROUBLE             /* an error, or an early end */
+} ngx_http_resilience_sight_e;
+
+
+static ngx_int_t ngx_http_resilience_header_filter(ngx_http_request_t *r);
+static ngx_int_t ngx_http_resilience_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+static ngx_uint_t ngx_http_resilience_filter_at_once(
+    ngx_http_resilience_attempt_t *a);
+static ngx_uint_t ngx_http_resilience_filter_stream(ngx_http_request_t *sr);
+static ngx_int_t ngx_http_resilience_filter_commit(
+    ngx_http_resilience_attempt_t *a, res_outcome_e outcome);
+static ngx_int_t ngx_http_resilience_filter_hold_stream(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_hold(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_give_up(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_uint_t ngx_http_resilience_filter_too_much(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static size_t ngx_http_resilience_filter_size(ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_keep(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_chain_t *ngx_http_resilience_filter_end(
+    ngx_http_resilience_attempt_t *a);
+static ngx_int_t ngx_http_resilience_filter_release(
+    ngx_http_resilience_attempt_t *a, res_outcome_e outcome, ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_pass(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_output(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_http_resilience_sight_e ngx_http_resilience_filter_scan(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static void ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in);
+static void ngx_http_resilience_filter_discard(ngx_chain_t *in);
+
+
+static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
+static ngx_http_output_body_filter_pt    ngx_http_next_body_filter;
+
+
+ngx_int_t
+ngx_http_resilience_filter_init(ngx_conf_t *cf)
+{
+    ngx_http_next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_resilience_header_filter;
+
+    ngx_http_next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_resilience_body_filter;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_header_filter(ngx_http_request_t *r)
+{
+    ngx_http_resilience_attempt_t  *a;
+
+    a = ngx_http_resilience_get_attempt(r);
+
+    if (a == NULL) {
+        return ngx_http_next_header_filter(r);
+    }
+
+    if (a->state != NGX_HTTP_RESILIENCE_RUNNING) {
+        r->header_sent = 1;
+        return NGX_OK;
+    }
+
+    a->header = 1;
+    a->seen = ngx_current_msec;
+    a->status = r->headers_out.status;
+
+    if (ngx_http_resilience_filter_at_once(a)) {
+        return ngx_http_resilience_filter_commit(a,
+                                      ngx_http_resilience_attempt_classify(a));
+    }
+
+    if (ngx_http_resilience_filter_stream(r)) {
+        a->sse = ngx_pcalloc(r->pool, sizeof(llm_sse_t)
+                                      + NGX_HTTP_RESILIENCE_EVENT);
+        if (a->sse == NULL) {
+            return NGX_ERROR;
+        }
+
+        llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t),
+                     NGX_HTTP_RESILIENCE_EVENT);
+    }
+
+    if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
+        ngx_http_resilience_attempt_arm(a);
+    }
+
+    r->header_sent = 1;
+    r->filter_need_in_memory = 1;
+
+    return NGX_OK;
+}
+
+
+/* does the header say enough? */
+
+static ngx_uint_t
+ngx_http_resilience_filter_at_once(ngx_http_resilience_attempt_t *a)
+{
+    res_outcome_e                    outcome;
+    ngx_http_resilience_provider_t  *provider;
+
+    provider = a->step->provider;
+
+    if (provider->dialect->event == NULL) {
+
+        outcome = ngx_http_resilience_attempt_classify(a);
+
+        return outcome == RES_SUCCESS
+               || !ngx_http_resilience_route_moves_on(a, outcome);
+    }
+
+    return a->status < NGX_HTTP_SPECIAL_RESPONSE
+           && (a->request->method == NGX_HTTP_HEAD
+               || a->status == NGX_HTTP_NO_CONTENT
+               || (provider->hold == 0
+                   && !ngx_http_resilience_filter_stream(a->request)));
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_filter_stream(ngx_http_request_t *sr)
+{
+    ngx_str_t                      *type;
+    ngx_http_resilience_attempt_t  *a;
+
+    a = ngx_http_resilience_get_attempt(sr);
+    type = &sr->headers_out.content_type;
+
+    return a->step->provider->dialect->event
+           && sr->headers_out.status == NGX_HTTP_OK
+           && type->len >= sizeof("text/event-stream") - 1
+           && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
+                              sizeof("text/event-stream") - 1)
+              == 0;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
+    res_outcome_e outcome)
+{
+    ngx_http_resilience_call_t  *call;
+
+    call = a->call;
+
+    a->outcome = outcome;
+    ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_COMMITTED);
+
+    call->winner = a;
+    call->state = NGX_HTTP_RESILIENCE_CALL_STREAMING;
+    call->request->write_event_handler = ngx_http_resilience_call_stream;
+    call->first_byte = ngx_current_msec - call->started;
+
+    if (outcome == RES_SUCCESS) {
+        ngx_http_resilience_zone_commit(a);
+    }
+
+    /* from here on it is the gap between two pieces that is limited */
+
+    ngx_http_resilience_attempt_arm(a);
+
+    return ngx_http_resilience_answer_header(a);
+}
+
+
+static ngx_int_t
+ngx_http_resilience_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_http_resilience_attempt_t  *a;
+
+    a = ngx_http_resilience_get_attempt(r);
+
+    if (a == NULL) {
+        return ngx_http_next_body_filter(r, in);
+    }
+
+    switch (a->state) {
+
+    case NGX_HTTP_RESILIENCE_COMMITTED:
+        return ngx_http_resilience_filter_pass(a, in);
+
+    case NGX_HTTP_RESILIENCE_RUNNING:
+
+        if (a->judged) {
+            break;
+        }
+
+        if (a->sse) {
+            return ngx_http_resilience_filter_hold_stream(a, in);
+        }
+
+        return ngx_http_resilience_filter_hold(a, in);
+
+    default:
+        break;
+    }
+
+    ngx_http_resilience_filter_discard(in);
+
+    return NGX_OK;
+}
+
+
+/* a stream is held until an event means something */
+
+static ngx_int_t
+ngx_http_resilience_filter_hold_stream(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    ngx_http_resilience_filter_look(a, in);
+
+    switch (ngx_http_resilience_filter_scan(a, in)) {
+
+    case NGX_HTTP_RESILIENCE_MEANING:
+        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
+
+    case NGX_HTTP_RESILIENCE_TROUBLE:
+        return ngx_http_resilience_filter_give_up(a, in);
+
+    default: /* NGX_HTTP_RESILIENCE_NOTHING */
+        break;
+    }
+
+    if (ngx_http_resilience_filter_too_much(a, in)) {
+        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
+    }
+
+    return ngx_http_resilience_filter_keep(a, in);
+}
+
+
+/* any other answer is held until it is whole, or until it is too much */
+
+static ngx_int_t
+ngx_http_resilience_filter_hold(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    ngx_chain_t    *rest;
+    res_outcome_e   outcome;
+
+    ngx_http_resilience_filter_look(a, in);
+
+    if (ngx_http_resilience_filter_too_much(a, in)) {
+        a->overflow = 1;
+        a->whole = 0;
+        rest = in;
+
+    } else {
+        if (ngx_http_resilience_filter_keep(a, in) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (!a->whole) {
+            return NGX_OK;
+        }
+
+        rest = NULL;
+    }
+
+    outcome = ngx_http_resilience_attempt_classify(a);
+
+    if (outcome == RES_SUCCESS
+        || !ngx_http_resilience_route_moves_on(a, outcome))
+    {
+        if (rest) {
+            ngx_http_resilience_filter_look(a, in);
+
+        } else {
+            rest = ngx_http_resilience_filter_end(a);
+            if (rest == NULL) {
+                return NGX_ERROR;
+            }
+        }
+
+        return ngx_http_resilience_filter_release(a, outcome, rest);
+    }
+
+    a->outcome = outcome;
+    a->judged = 1;
+
+    if (a->whole) {
+        /* its connection is left for the next request */
+
+        ngx_http_resilience_filter_discard(in);
+        return NGX_OK;
+    }
+
+    return ngx_http_resilience_filter_give_up(a, in);
+}
+
+
+/*
+ * An error returned by a body filter would end the client's connection, and
+ * the upstream that is at work here cannot be closed below its feet: the call
+ * does it in a moment.
+ */
+
+static ngx_int_t
+ngx_http_resilience_filter_give_up(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    ngx_http_resilience_filter_discard(in);
+
+    return ngx_http_resilience_call_wake(a->call);
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_filter_too_much(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    size_t  limit;
+
+    limit = ngx_max(a->step->provider->hold, (size_t) ngx_pagesize);
+
+    return a->held.size + ngx_http_resilience_filter_size(in) > limit;
+}
+
+
+static size_t
+ngx_http_resilience_filter_size(ngx_chain_t *in)
+{
+    size_t        size;
+    ngx_chain_t  *cl;
+
+    size = 0;
+
+    for (cl = in; cl; cl = cl->next) {
+        if (ngx_buf_in_memory(cl->buf)) {
+            size += cl->buf->last - cl->buf->pos;
+        }
+    }
+
+    return size;
+}
+
+
+/* the provider's buffers are wanted for what comes next, so it is a copy */
+
+static ngx_int_t
+ngx_http_resilience_filter_keep(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    size_t        size;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    size = ngx_http_resilience_filter_size(in);
+
+    if (size == 0) {
+        ngx_http_resilience_filter_discard(in);
+        return NGX_OK;
+    }
+
+    b = ngx_create_temp_buf(a->request->pool, size);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (cl = in; cl; cl = cl->next) {
+        if (ngx_buf_in_memory(cl->buf)) {
+            b->last = ngx_cpymem(b->last, cl->buf->pos,
+                                 cl->buf->last - cl->buf->pos);
+        }
+    }
+
+    cl = ngx_alloc_chain_link(a->request->pool);
+    if (cl == NULL) {
+        return NGX_ERROR;
+    }
+
+    cl->buf = b;
+    cl->next = NULL;
+
+    *a->held.last = cl;
+    a->held.last = &cl->next;
+    a->held.size += size;
+
+    ngx_http_resilience_filter_discard(in);
+
+    return NGX_OK;
+}
+
+
+/* the mark at the end of a subrequest's answer */
+
+static ngx_chain_t *
+ngx_http_resilience_filter_end(ngx_http_resilience_attempt_t *a)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    b = ngx_calloc_buf(a->request->pool);
+    cl = ngx_alloc_chain_link(a->request->pool);
+
+    if (b == NULL || cl == NULL) {
+        return NULL;
+    }
+
+    b->sync = 1;
+    b->last_in_chain = 1;
+
+    cl->buf = b;
+    cl->next = NULL;
+
+    return cl;
+}
+
+
+/* commits, and passes on what was held and what has just come */
+
+static ngx_int_t
+ngx_http_resilience_filter_release(ngx_http_resilience_attempt_t *a,
+    res_outcome_e outcome, ngx_chain_t *in)
+{
+    ngx_int_t     rc;
+    ngx_chain_t  *out;
+
+    rc = ngx_http_resilience_filter_commit(a, outcome);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || a->request->header_only) {
+        ngx_http_resilience_filter_discard(in);
+        return rc;
+    }
+
+    *a->held.last = in;
+    out = a->held.chain;
+
+    return ngx_http_resilience_filter_output(a, out);
+}
+
+
+static ngx_int_t
+ngx_http_resilience_filter_pass(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    ngx_http_resilience_filter_look(a, in);
+
+    if (a->sse) {
+        (void) ngx_http_resilience_filter_scan(a, in);
+    }
+
+    return ngx_http_resilience_filter_output(a, in);
+}
+
+
+/*
+ * The filters below are those of the client's request, which is therefore the
+ * active one while they run: to the upstream it is the subrequest.  Or neither
+ * of them: a filter may have made a subrequest of its own, as for an include,
+ * that comes first; see ngx_http_resilience_call_stream().
+ */
+
+static ngx_int_t
+ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    ngx_int_t            rc;
+    ngx_chain_t         *cl;
+    ngx_connection_t    *c;
+    ngx_http_request_t  *r;
+
+    r = a->call->request;
+
+    for (cl = in; cl; cl = cl->next) {
+
+        if (!cl->buf->last_in_chain) {
+            continue;
+        }
+
+        /* the end of a subrequest's answer is that of the client's, or none */
+
+        cl->buf->last_in_chain = 0;
+
+        if (!a->broken && (a->sse == NULL || a->terminal)) {
+            cl->buf->last_buf = 1;
+            a->ended = 1;
+        }
+    }
+
+    c = r->connection;
+
+    if (c->data == a->request) {
+        c->data = r;
+    }
+
+    rc = ngx_http_next_body_filter(r, in);
+
+    if (c->data == r) {
+        c->data = a->request;
+    }
+
+    return rc;
+}
+
+
+/* notes signs of life and the end */
+
+static void
+ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    u_char       *p;
+    ngx_chain_t  *cl;
+
+    for (cl = in; cl; cl = cl->next) {
+
+        if (cl->buf->last_in_chain || cl->buf->last_buf) {
+            a->whole = 1;
+        }
+
+        if (ngx_buf_size(cl->buf) == 0) {
+            continue;
+        }
+
+        a->seen = ngx_current_msec;
+
+        if (a->body || !ngx_buf_in_memory(cl->buf)) {
+            continue;
+        }
+
+        /* a provider may send blank lines while a request is queued */
+
+        for (p = cl->buf->pos; p < cl->buf->last; p++) {
+            if (*p > ' ') {
+                a->body = 1;
+                ngx_http_resilience_attempt_arm(a);
+                break;
+            }
+        }
+    }
+}
+
+
+/* reads the events of a stream, wherever it is on its way */
+
+static ngx_http_resilience_sight_e
+ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t *in)
+{
+    ngx_chain_t                  *cl;
+    llm_event_t                   event;
+    res_outcome_e                 outcome;
+    const u_char                 *pos;
+    ngx_http_resilience_sight_e   sight;
+
+    sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
+                ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
+
+    for (cl = in; cl; cl = cl->next) {
+
+        if (!ngx_buf_in_memory(cl->buf)) {
+            continue;
+        }
+
+        pos = cl->buf->pos;
+
+        while (llm_sse_next(a->sse, &pos, cl->buf->last, &event)) {
+
+            outcome = RES_SERVER_ERROR;
+
+            switch (a->step->provider->dialect->event(&event, &outcome)) {
+
+            case LLM_EVENT_CONTENT:
+                sight = NGX_HTTP_RESILIENCE_MEANING;
+                break;
+
+            case LLM_EVENT_END:
+                a->terminal = 1;
+                outcome = RES_INVALID_RESPONSE;
+                goto end;
+
+            case LLM_EVENT_ERROR:
+
+                if (sight == NGX_HTTP_RESILIENCE_MEANING) {
+                    a->broken = 1;
+                    a->told = 1;
+                }
+
+                goto end;
+
+            default: /* LLM_EVENT_NOISE */
+                break;
+            }
+
+            continue;
+
+        end:
+
+            if (sight == NGX_HTTP_RESILIENCE_NOTHING) {
+                a->outcome = outcome;
+                a->judged = 1;
+                return NGX_HTTP_RESILIENCE_TROUBLE;
+            }
+        }
+    }
+
+    return sight;
+}
+
+
+static void
+ngx_http_resilience_filter_discard(ngx_chain_t *in)
+{
+    ngx_chain_t  *cl;
+
+    for (cl = in; cl; cl = cl->next) {
+        cl->buf->pos = cl->buf->last;
+        cl->buf->file_pos = cl->buf->file_last;
+    }
+}

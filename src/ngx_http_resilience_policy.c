@@ -1,0 +1,872 @@
+
+/*
+ * Copyright (C) the ngx_http_resilience_module authors
+ */
+
+
+#include "ngx_http_resilience.h"
+
+
+/* resilience_policy name { ... } */
+
+
+typedef struct {
+    ngx_http_resilience_policy_t       *policy;
+    ngx_uint_t                          seen;    /* directives, bits */
+    ngx_uint_t                          given;   /* parameters, bits below */
+} ngx_http_resilience_policy_ctx_t;
+
+
+typedef struct {
+    ngx_str_t                           name;
+    char                             *(*set)(ngx_conf_t *cf,
+                                        ngx_http_resilience_policy_ctx_t *ctx);
+    ngx_uint_t                          min;     /* parameters */
+    ngx_uint_t                          max;
+} ngx_http_resilience_policy_cmd_t;
+
+
+typedef enum {
+    NGX_HTTP_RESILIENCE_MSEC = 0,
+    NGX_HTTP_RESILIENCE_NUMBER,
+    NGX_HTTP_RESILIENCE_PERCENT
+} ngx_http_resilience_unit_e;
+
+
+typedef struct {
+    ngx_str_t                           name;    /* with the "=" */
+    ngx_http_resilience_unit_e          unit;
+    ngx_uint_t                          given;
+    ngx_int_t                           min;
+    ngx_int_t                           max;
+    size_t                              offset;  /* in the policy */
+    size_t                              size;
+} ngx_http_resilience_param_t;
+
+
+#define ngx_http_resilience_field(field)                                      \
+    offsetof(ngx_http_resilience_policy_t, field),                            \
+    sizeof(((ngx_http_resilience_policy_t *) NULL)->field)
+
+
+#define NGX_HTTP_RESILIENCE_CONNECT     0x0001
+#define NGX_HTTP_RESILIENCE_FIRST_BYTE  0x0002
+#define NGX_HTTP_RESILIENCE_IDLE        0x0004
+#define NGX_HTTP_RESILIENCE_ATTEMPT     0x0008
+#define NGX_HTTP_RESILIENCE_TOTAL       0x0010
+#define NGX_HTTP_RESILIENCE_WINDOW      0x0020
+#define NGX_HTTP_RESILIENCE_MIN_CALLS   0x0040
+#define NGX_HTTP_RESILIENCE_OPEN        0x0080
+#define NGX_HTTP_RESILIENCE_OPEN_MAX    0x0100
+#define NGX_HTTP_RESILIENCE_FAILURES    0x0200
+#define NGX_HTTP_RESILIENCE_RATE        0x0400
+#define NGX_HTTP_RESILIENCE_PROBES      0x0800
+#define NGX_HTTP_RESILIENCE_SUCCESSES   0x1000
+#define NGX_HTTP_RESILIENCE_BASE        0x2000
+#define NGX_HTTP_RESILIENCE_MAX         0x4000
+
+#define NGX_HTTP_RESILIENCE_DAYS(n)     ((n) * 24 * 60 * 60 * 1000)
+
+
+static char *ngx_http_resilience_policy_directive(ngx_conf_t *cf,
+    ngx_command_t *dummy, void *conf);
+static char *ngx_http_resilience_policy_check(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_preset(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_timeout(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_retry(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_retry_on(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_fallback_on(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_fail_on(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_non_idempotent(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_breaker(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_unsupported(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx);
+static char *ngx_http_resilience_policy_classes(ngx_conf_t *cf,
+    uint32_t *mask);
+static ngx_int_t ngx_http_resilience_policy_param(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx, ngx_http_resilience_param_t *params,
+    ngx_str_t *arg);
+
+
+static ngx_http_resilience_policy_cmd_t  ngx_http_resilience_policy_cmds[] = {
+    { ngx_string("preset"), ngx_http_resilience_policy_preset, 1, 1 },
+    { ngx_string("timeout"), ngx_http_resilience_policy_timeout, 1, 5 },
+    { ngx_string("retry"), ngx_http_resilience_policy_retry, 1, 6 },
+    { ngx_string("retry_on"), ngx_http_resilience_policy_retry_on, 1, 20 },
+    { ngx_string("fallback_on"),
+      ngx_http_resilience_policy_fallback_on, 1, 20 },
+    { ngx_string("fail_on"), ngx_http_resilience_policy_fail_on, 1, 20 },
+    { ngx_string("retry_non_idempotent"),
+      ngx_http_resilience_policy_non_idempotent, 1, 1 },
+    { ngx_string("breaker"), ngx_http_resilience_policy_breaker, 1, 9 },
+    { ngx_string("deadline_header"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("stop_before"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("retry_after"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("retry_budget"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("breaker_slow"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("breaker_provider"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("hedge"), ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("concurrency"),
+      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_null_string, NULL, 0, 0 }
+};
+
+
+static ngx_http_resilience_param_t  ngx_http_resilience_timeout_params[] = {
+    { ngx_string("connect="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_CONNECT, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(connect) },
+    { ngx_string("first_byte="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_FIRST_BYTE, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(first_byte) },
+    { ngx_string("idle="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_IDLE, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(idle) },
+    { ngx_string("attempt="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_ATTEMPT, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(attempt) },
+    { ngx_string("total="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_TOTAL, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(total) },
+    { ngx_null_string, 0, 0, 0, 0, 0, 0 }
+};
+
+
+static ngx_http_resilience_param_t  ngx_http_resilience_retry_params[] = {
+    { ngx_string("base="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_BASE, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(backoff.base) },
+    { ngx_string("max="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_MAX, 0, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(backoff.max) },
+    { ngx_null_string, 0, 0, 0, 0, 0, 0 }
+};
+
+
+static ngx_http_resilience_param_t  ngx_http_resilience_breaker_params[] = {
+    { ngx_string("failures="), NGX_HTTP_RESILIENCE_NUMBER,
+      NGX_HTTP_RESILIENCE_FAILURES, 0, 1000000,
+      ngx_http_resilience_field(breaker.failures) },
+    { ngx_string("error_rate="), NGX_HTTP_RESILIENCE_PERCENT,
+      NGX_HTTP_RESILIENCE_RATE, 0, 100,
+      ngx_http_resilience_field(breaker.error_rate) },
+    { ngx_string("window="), NGX_HTTP_RESILIENCE_NUMBER,
+      NGX_HTTP_RESILIENCE_WINDOW, 1, RES_BREAKER_WINDOW,
+      ngx_http_resilience_field(breaker.window) },
+    { ngx_string("min_calls="), NGX_HTTP_RESILIENCE_NUMBER,
+      NGX_HTTP_RESILIENCE_MIN_CALLS, 1, RES_BREAKER_WINDOW,
+      ngx_http_resilience_field(breaker.min_calls) },
+    { ngx_string("open="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_OPEN, 1, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(breaker.open) },
+    { ngx_string("open_max="), NGX_HTTP_RESILIENCE_MSEC,
+      NGX_HTTP_RESILIENCE_OPEN_MAX, 1, NGX_HTTP_RESILIENCE_DAYS(1),
+      ngx_http_resilience_field(breaker.open_max) },
+    { ngx_string("probes="), NGX_HTTP_RESILIENCE_NUMBER,
+      NGX_HTTP_RESILIENCE_PROBES, 1, RES_BREAKER_PROBES,
+      ngx_http_resilience_field(breaker.probes) },
+    { ngx_string("successes="), NGX_HTTP_RESILIENCE_NUMBER,
+      NGX_HTTP_RESILIENCE_SUCCESSES, 1, 255,
+      ngx_http_resilience_field(breaker.successes) },
+    { ngx_null_string, 0, 0, 0, 0, 0, 0 }
+};
+
+
+char *
+ngx_http_resilience_policy(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_resilience_main_conf_t *rmcf = conf;
+
+    char                              *rv;
+    ngx_str_t                         *value;
+    ngx_conf_t                         save;
+    ngx_http_resilience_policy_t      *policy, **slot;
+    ngx_http_resilience_policy_ctx_t   ctx;
+
+    value = cf->args->elts;
+
+    if (ngx_http_resilience_policy_find(rmcf, &value[1])) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate policy \"%V\"", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    policy = ngx_pcalloc(cf->pool, sizeof(ngx_http_resilience_policy_t));
+    slot = ngx_array_push(&rmcf->policies);
+
+    if (policy == NULL || slot == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *slot = policy;
+
+    ngx_http_resilience_preset_default(policy);
+    policy->name = value[1];
+
+    ngx_memzero(&ctx, sizeof(ngx_http_resilience_policy_ctx_t));
+    ctx.policy = policy;
+
+    save = *cf;
+    cf->handler = ngx_http_resilience_policy_directive;
+    cf->handler_conf = (void *) &ctx;
+
+    rv = ngx_conf_parse(cf, NULL);
+
+    *cf = save;
+
+    if (rv != NGX_CONF_OK) {
+        return rv;
+    }
+
+    return ngx_http_resilience_policy_check(cf, &ctx);
+}
+
+
+ngx_http_resilience_policy_t *
+ngx_http_resilience_policy_find(ngx_http_resilience_main_conf_t *rmcf,
+    ngx_str_t *name)
+{
+    ngx_uint_t                      i;
+    ngx_http_resilience_policy_t  **policies;
+
+    policies = rmcf->policies.elts;
+
+    for (i = 0; i < rmcf->policies.nelts; i++) {
+        if (policies[i]->name.len == name->len
+            && ngx_memcmp(policies[i]->name.data, name->data, name->len) == 0)
+        {
+            return policies[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static char *
+ngx_http_resilience_policy_directive(ngx_conf_t *cf, ngx_command_t *dummy,
+    void *conf)
+{
+    ngx_str_t                         *value;
+    ngx_uint_t                         i;
+    ngx_http_resilience_policy_cmd_t  *cmd;
+    ngx_http_resilience_policy_ctx_t  *ctx;
+
+    ctx = cf->handler_conf;
+    value = cf->args->elts;
+
+    for (i = 0; /* void */; i++) {
+        cmd = &ngx_http_resilience_policy_cmds[i];
+
+        if (cmd->name.len == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown directive \"%V\" in policy \"%V\"",
+                               &value[0], &ctx->policy->name);
+            return NGX_CONF_ERROR;
+        }
+
+        if (cmd->name.len == value[0].len
+            && ngx_strcmp(cmd->name.data, value[0].data) == 0)
+        {
+            break;
+        }
+    }
+
+    if (ctx->seen & ((ngx_uint_t) 1 << i)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" directive is duplicate in policy \"%V\"",
+                           &value[0], &ctx->policy->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (cf->args->nelts - 1 < cmd->min || cf->args->nelts - 1 > cmd->max) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number of arguments in \"%V\" directive "
+                           "of policy \"%V\"", &value[0], &ctx->policy->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (cmd->set == ngx_http_resilience_policy_preset && ctx->seen) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"preset\" must be the first directive "
+                           "of policy \"%V\"", &ctx->policy->name);
+        return NGX_CONF_ERROR;
+    }
+
+    ctx->seen |= (ngx_uint_t) 1 << i;
+
+    return cmd->set(cf, ctx);
+}
+
+
+static char *
+ngx_http_resilience_policy_check(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    res_breaker_conf_t            *breaker;
+    ngx_http_resilience_policy_t  *policy;
+
+    policy = ctx->policy;
+    breaker = &policy->breaker;
+
+    /* a limit that only the preset gave yields to one that was said */
+
+    if (policy->total && policy->attempt > policy->total
+        && !(ctx->given & NGX_HTTP_RESILIENCE_ATTEMPT))
+    {
+        policy->attempt = policy->total;
+    }
+
+    if (policy->attempt) {
+
+        if (policy->first_byte > policy->attempt
+            && !(ctx->given & NGX_HTTP_RESILIENCE_FIRST_BYTE))
+        {
+            policy->first_byte = policy->attempt;
+        }
+
+        if (policy->connect > policy->attempt
+            && !(ctx->given & NGX_HTTP_RESILIENCE_CONNECT))
+        {
+            policy->connect = policy->attempt;
+        }
+
+        if (policy->first_byte > policy->attempt) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"first_byte=%Mms\" is longer than "
+                               "\"attempt=%Mms\" in policy \"%V\", "
+                               "it must be at most as long",
+                               policy->first_byte, policy->attempt,
+                               &policy->name);
+            return NGX_CONF_ERROR;
+        }
+
+        if (policy->connect > policy->attempt) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"connect=%Mms\" is longer than "
+                               "\"attempt=%Mms\" in policy \"%V\", "
+                               "it must be at most as long",
+                               policy->connect, policy->attempt,
+                               &policy->name);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (policy->total && policy->attempt > policy->total) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "\"attempt=%Mms\" does not fit in \"total=%Mms\" "
+                           "in policy \"%V\", attempts will be cut short",
+                           policy->attempt, policy->total, &policy->name);
+    }
+
+    if (breaker->min_calls > breaker->window
+        && !(ctx->given & NGX_HTTP_RESILIENCE_MIN_CALLS))
+    {
+        breaker->min_calls = breaker->window;
+    }
+
+    if (breaker->min_calls > breaker->window) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"min_calls=%uD\" is more than \"window=%uD\" "
+                           "in policy \"%V\", the window would never be "
+                           "looked at", breaker->min_calls, breaker->window,
+                           &policy->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if ((ctx->given & NGX_HTTP_RESILIENCE_OPEN)
+        && !(ctx->given & NGX_HTTP_RESILIENCE_OPEN_MAX))
+    {
+        breaker->open_max = 10 * ngx_min(breaker->open, UINT32_MAX / 10);
+    }
+
+    if (breaker->open > breaker->open_max) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"open=%uDms\" is longer than \"open_max=%uDms\" "
+                           "in policy \"%V\"", breaker->open,
+                           breaker->open_max, &policy->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (!breaker->off && breaker->failures == 0 && breaker->error_rate == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "with \"failures=0\" and \"error_rate=0\" the "
+                           "breaker of policy \"%V\" would never open, "
+                           "use \"breaker off\"", &policy->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (policy->backoff.max && policy->backoff.base > policy->backoff.max) {
+
+        if ((ctx->given & NGX_HTTP_RESILIENCE_BASE)
+            && (ctx->given & NGX_HTTP_RESILIENCE_MAX))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"base=%uDms\" is longer than \"max=%uDms\" "
+                               "in policy \"%V\"", policy->backoff.base,
+                               policy->backoff.max, &policy->name);
+            return NGX_CONF_ERROR;
+        }
+
+        if (ctx->given & NGX_HTTP_RESILIENCE_MAX) {
+            policy->backoff.base = policy->backoff.max;
+
+        } else {
+            policy->backoff.max = policy->backoff.base;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_preset(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    u_char      *p;
+    u_char       list[256];
+    ngx_str_t   *value;
+
+    value = cf->args->elts;
+
+    if (ngx_http_resilience_preset_apply(ctx->policy, &value[1]) == NGX_OK) {
+        return NGX_CONF_OK;
+    }
+
+    p = ngx_http_resilience_preset_list(list, list + sizeof(list));
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown preset \"%V\", there are:%*s", &value[1],
+                       (size_t) (p - list), list);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_resilience_policy_timeout(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+        if (ngx_http_resilience_policy_param(cf, ctx,
+                                          ngx_http_resilience_timeout_params,
+                                          &value[i])
+            != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_jitter(ngx_conf_t *cf, ngx_str_t *arg,
+    res_backoff_t *backoff)
+{
+    ngx_int_t   n;
+    ngx_str_t   s;
+    ngx_uint_t  i;
+
+    static struct {
+        ngx_str_t     name;
+        res_jitter_e  jitter;
+    } jitters[] = {
+        { ngx_string("full"), RES_JITTER_FULL },
+        { ngx_string("none"), RES_JITTER_NONE },
+        { ngx_string("equal"), RES_JITTER_EQUAL },
+        { ngx_string("decorrelated"), RES_JITTER_DECORRELATED }
+    };
+
+    s.len = arg->len - (sizeof("jitter=") - 1);
+    s.data = arg->data + sizeof("jitter=") - 1;
+
+    for (i = 0; i < sizeof(jitters) / sizeof(jitters[0]); i++) {
+        if (s.len == jitters[i].name.len
+            && ngx_strcmp(s.data, jitters[i].name.data) == 0)
+        {
+            backoff->jitter = jitters[i].jitter;
+            return NGX_CONF_OK;
+        }
+    }
+
+    /* "±30%", in UTF-8, or "+-30%" */
+
+    if (s.len > 3
+        && (ngx_strncmp(s.data, "\xc2\xb1", 2) == 0
+            || ngx_strncmp(s.data, "+-", 2) == 0)
+        && s.data[s.len - 1] == '%')
+    {
+        n = ngx_atoi(s.data + 2, s.len - 3);
+
+        if (n >= 1 && n <= 100) {
+            backoff->jitter = RES_JITTER_SPREAD;
+            backoff->spread = n;
+            return NGX_CONF_OK;
+        }
+    }
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "invalid jitter \"%V\", use none, full, equal, "
+                       "decorrelated or a spread such as +-30%%", &s);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_resilience_policy_strategy(ngx_conf_t *cf, ngx_str_t *arg,
+    res_backoff_t *backoff)
+{
+    u_char  *s;
+
+    s = arg->data + sizeof("strategy=") - 1;
+
+    if (ngx_strcmp(s, "exponential") == 0) {
+        backoff->strategy = RES_BACKOFF_EXPONENTIAL;
+
+    } else if (ngx_strcmp(s, "linear") == 0) {
+        backoff->strategy = RES_BACKOFF_LINEAR;
+
+    } else if (ngx_strcmp(s, "constant") == 0) {
+        backoff->strategy = RES_BACKOFF_CONSTANT;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid strategy \"%s\", use exponential, "
+                           "linear or constant", s);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_factor(ngx_conf_t *cf, ngx_str_t *arg,
+    res_backoff_t *backoff)
+{
+    ngx_int_t  n;
+
+    n = ngx_atofp(arg->data + sizeof("factor=") - 1,
+                  arg->len - (sizeof("factor=") - 1), 3);
+
+    if (n < 1000 || n > 100000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"%V\", a factor is from 1 to 100", arg);
+        return NGX_CONF_ERROR;
+    }
+
+    backoff->factor = n;
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_retry(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    char                          *rv;
+    ngx_int_t                      n;
+    ngx_str_t                     *value;
+    ngx_uint_t                     i;
+    ngx_http_resilience_policy_t  *policy;
+
+    value = cf->args->elts;
+    policy = ctx->policy;
+
+    n = ngx_atoi(value[1].data, value[1].len);
+
+    if (n == NGX_ERROR || n > 100) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid number of retries \"%V\", "
+                           "it must be from 0 to 100", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    policy->retries = n;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "jitter=", 7) == 0) {
+            rv = ngx_http_resilience_policy_jitter(cf, &value[i],
+                                                   &policy->backoff);
+
+        } else if (ngx_strncmp(value[i].data, "strategy=", 9) == 0) {
+            rv = ngx_http_resilience_policy_strategy(cf, &value[i],
+                                                     &policy->backoff);
+
+        } else if (ngx_strncmp(value[i].data, "factor=", 7) == 0) {
+            rv = ngx_http_resilience_policy_factor(cf, &value[i],
+                                                   &policy->backoff);
+
+        } else if (ngx_http_resilience_policy_param(cf, ctx,
+                                            ngx_http_resilience_retry_params,
+                                            &value[i])
+                   == NGX_OK)
+        {
+            rv = NGX_CONF_OK;
+
+        } else {
+            rv = NGX_CONF_ERROR;
+        }
+
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_retry_on(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    return ngx_http_resilience_policy_classes(cf, &ctx->policy->retry_on);
+}
+
+
+static char *
+ngx_http_resilience_policy_fallback_on(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    return ngx_http_resilience_policy_classes(cf, &ctx->policy->fallback_on);
+}
+
+
+static char *
+ngx_http_resilience_policy_fail_on(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    return ngx_http_resilience_policy_classes(cf, &ctx->policy->fail_on);
+}
+
+
+static char *
+ngx_http_resilience_policy_classes(ngx_conf_t *cf, uint32_t *mask)
+{
+    int         outcome;
+    ngx_str_t  *value;
+    ngx_uint_t  i;
+
+    value = cf->args->elts;
+    *mask = 0;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (cf->args->nelts == 2 && ngx_strcmp(value[i].data, "none") == 0) {
+            break;
+        }
+
+        outcome = res_outcome_parse((char *) value[i].data, value[i].len);
+
+        if (outcome == -1) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "unknown outcome class \"%V\" in \"%V\"",
+                               &value[i], &value[0]);
+            return NGX_CONF_ERROR;
+        }
+
+        if (outcome == RES_SUCCESS || outcome == RES_CLIENT_ABORT
+            || outcome == RES_CANCELLED)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "outcome class \"%V\" cannot be in \"%V\", "
+                               "there is nothing left to be done then",
+                               &value[i], &value[0]);
+            return NGX_CONF_ERROR;
+        }
+
+        *mask |= res_bit(outcome);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_non_idempotent(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "on") == 0) {
+        ctx->policy->non_idempotent = 1;
+
+    } else if (ngx_strcmp(value[1].data, "off") == 0) {
+        ctx->policy->non_idempotent = 0;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\" directive, "
+                           "it must be \"on\" or \"off\"",
+                           &value[1], &value[0]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_breaker(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
+        ctx->policy->breaker.off = 1;
+        return NGX_CONF_OK;
+    }
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (ngx_strncmp(value[i].data, "ramp=", 5) == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"ramp=\" of \"breaker\" is not supported "
+                               "yet");
+            return NGX_CONF_ERROR;
+        }
+
+        if (ngx_http_resilience_policy_param(cf, ctx,
+                                          ngx_http_resilience_breaker_params,
+                                          &value[i])
+            != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_unsupported(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "\"%V\" in policy \"%V\" is not supported yet",
+                       &value[0], &ctx->policy->name);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_policy_param(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx, ngx_http_resilience_param_t *params,
+    ngx_str_t *arg)
+{
+    u_char                       *field;
+    ngx_int_t                     n;
+    ngx_str_t                     s, *directive;
+    u_char                        range[64];
+    ngx_http_resilience_param_t  *p;
+
+    static const char  *units[] = {
+        "a time from %i to %i ms",
+        "a number from %i to %i",
+        "a percentage from %i to %i"
+    };
+
+    directive = cf->args->elts;
+
+    for (p = params; p->name.len; p++) {
+        if (arg->len >= p->name.len
+            && ngx_strncmp(arg->data, p->name.data, p->name.len) == 0)
+        {
+            break;
+        }
+    }
+
+    if (p->name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\" in \"%V\" directive "
+                           "of policy \"%V\"", arg, directive,
+                           &ctx->policy->name);
+        return NGX_ERROR;
+    }
+
+    if (ctx->given & p->given) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "duplicate parameter \"%V\" in \"%V\" directive",
+                           arg, directive);
+        return NGX_ERROR;
+    }
+
+    ctx->given |= p->given;
+
+    s.len = arg->len - p->name.len;
+    s.data = arg->data + p->name.len;
+
+    if (p->unit == NGX_HTTP_RESILIENCE_MSEC) {
+        n = ngx_parse_time(&s, 0);
+
+    } else {
+        if (p->unit == NGX_HTTP_RESILIENCE_PERCENT
+            && s.len && s.data[s.len - 1] == '%')
+        {
+            s.len--;
+        }
+
+        n = ngx_atoi(s.data, s.len);
+    }
+
+    if (n == NGX_ERROR || n < p->min || n > p->max) {
+
+        *ngx_snprintf(range, sizeof(range) - 1, units[p->unit], p->min, p->max)
+            = '\0';
+
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid value \"%V\" in \"%V\" directive of "
+                           "policy \"%V\", it must be %s", arg, directive,
+                           &ctx->policy->name, range);
+        return NGX_ERROR;
+    }
+
+    field = (u_char *) ctx->policy + p->offset;
+
+    if (p->size == sizeof(uint32_t)) {
+        *(uint32_t *) field = (uint32_t) n;
+
+    } else {
+        *(ngx_msec_t *) field = (ngx_msec_t) n;
+    }
+
+    return NGX_OK;
+}
