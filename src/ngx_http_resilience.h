@@ -30,6 +30,12 @@
 #endif
 
 
+/* 32 random bits; ngx_random() has 31 */
+
+#define ngx_http_resilience_random()                                          \
+    ((uint32_t) ngx_random() << 16 ^ (uint32_t) ngx_random())
+
+
 #define NGX_HTTP_RESILIENCE_NAME       64    /* bytes of a provider's name */
 #define NGX_HTTP_RESILIENCE_PROVIDERS  256   /* a zone knows at most */
 

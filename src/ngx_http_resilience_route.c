@@ -127,7 +127,7 @@ ngx_http_resilience_route_retry(ngx_http_resilience_call_t *call,
     }
 
     *delay = res_backoff_delay(&policy->backoff, call->retried + 1,
-                               call->backoff, (uint32_t) ngx_random());
+                               call->backoff, ngx_http_resilience_random());
 
     if ((ngx_msec_int_t) *delay >= ngx_http_resilience_call_left(call)) {
         return 0;

@@ -450,7 +450,7 @@ ngx_http_resilience_zone_record(ngx_http_resilience_attempt_t *a,
 
         (void) res_breaker_record(&cell->breaker, &a->step->policy->breaker,
                                   ngx_current_msec, &a->ticket.permit, result,
-                                  !a->failed_before, (uint32_t) ngx_random(),
+                                  !a->failed_before, ngx_http_resilience_random(),
                                   &t);
         if (t.changed) {
             res_table_settle(table, cell);
@@ -496,7 +496,7 @@ ngx_http_resilience_zone_commit(ngx_http_resilience_attempt_t *a)
         (void) res_breaker_record(&cell->breaker, &a->step->policy->breaker,
                                   ngx_current_msec, &a->ticket.permit,
                                   RES_RESULT_SUCCESS, 1,
-                                  (uint32_t) ngx_random(), &t);
+                                  ngx_http_resilience_random(), &t);
         if (t.changed) {
             res_table_settle(table, cell);
         }

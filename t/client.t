@@ -107,8 +107,16 @@ my $n = nginx(<<'E', vars => { A => $a->port, B => $b->port, TLS => $tmp });
     resilience_chain tls        { policy once; provider tls; provider b; }
     resilience_chain endpoint   { policy once; provider endpoint; }
     resilience_chain unverified { policy once; provider unverified; }
-    resilience_chain wrong_name { policy once; provider wrong_name; provider b; }
-    resilience_chain unknown_ca { policy once; provider unknown_ca; provider b; }
+    resilience_chain wrong_name {
+        policy once;
+        provider wrong_name;
+        provider b;
+    }
+    resilience_chain unknown_ca {
+        policy once;
+        provider unknown_ca;
+        provider b;
+    }
     resilience_chain own_ca     { policy once; provider own_ca; provider b; }
     resilience_chain no_tls     { policy once; provider no_tls; provider b; }
 
@@ -251,7 +259,8 @@ sub pipelined {
         [ POST => 'ok', 'from a', 'y' x 3000 ], [ GET => 'ok', 'from a' ]);
 
     my $p = http($n);
-    $p->send_raw(join '', map { my ($method, $end, undef, $body, $chunked) = @$_;
+    $p->send_raw(join '', map {
+        my ($method, $end, undef, $body, $chunked) = @$_;
         $p->bytes_of($method, $path . $end, body => $body,
             chunked => $chunked) } @list);
 
