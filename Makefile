@@ -25,7 +25,7 @@ export CC CC_OPT CC_EXTRA
 
 .DEFAULT_GOAL := module
 .PHONY: all module unit test test-asan test-valgrind sdk matrix fuzz bench \
-        demo run install clean help
+        demo run soak storm model install clean help
 
 
 all: module unit
@@ -124,6 +124,18 @@ fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS (60)
 bench: module  ## compare with plain proxy_pass in the same nginx
 	@scripts/install build bench
 	@bench/run
+
+soak: module  ## many calls at once to failing providers, SOAK_SECONDS (600)
+	@scripts/install build test
+	@t/soak/run
+
+storm: module  ## kill workers at random under load, for minutes
+	@scripts/install build test
+	@t/kill/storm
+
+model:  ## check the permits' protocol with Spin
+	@scripts/install model
+	@t/model/run
 
 demo: module  ## play a short story in the terminal: a provider fails, calls go on
 	@scripts/install build test

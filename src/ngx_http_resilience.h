@@ -12,9 +12,15 @@
 #include <ngx_core.h>
 #include <ngx_http.h>
 
+#include "engine/aimd.h"
 #include "engine/backoff.h"
 #include "engine/breaker.h"
+#include "engine/budget.h"
+#include "engine/ewma.h"
+#include "engine/hint.h"
+#include "engine/histogram.h"
 #include "engine/outcome.h"
+#include "engine/quorum.h"
 #include "engine/table.h"
 #include "llm/dialect.h"
 #include "llm/json.h"
@@ -40,6 +46,8 @@
 #define NGX_HTTP_RESILIENCE_PROVIDERS  256   /* a zone knows at most */
 
 #define NGX_HTTP_RESILIENCE_UPSTREAM  "resilience_"
+
+#define NGX_HTTP_RESILIENCE_TAU        10000 /* ms, of the average latency */
 
 
 typedef struct ngx_http_resilience_call_s      ngx_http_resilience_call_t;
@@ -72,7 +80,27 @@ typedef struct {
 
     ngx_flag_t                       non_idempotent;
 
+    ngx_msec_t                       hint_max;      /* retry_after max= */
+    ngx_uint_t                       hints;         /* retry_after on */
+    ngx_msec_t                       stop_before;
+    ngx_str_t                        deadline_header;  /* lower case */
+
+    res_budget_conf_t                budget;
+    ngx_uint_t                       budgeted;
+
+    ngx_msec_t                       hedge_after;   /* 0: no hedging */
+    ngx_uint_t                       hedge_p95;     /* or by the latencies */
+    ngx_uint_t                       hedge_max;
+
+    ngx_uint_t                       concurrency;   /* 0: no limit */
+    ngx_uint_t                       adaptive;
+    res_aimd_conf_t                  aimd;
+
     res_breaker_conf_t               breaker;
+    ngx_msec_t                       slow;          /* breaker_slow over= */
+
+    res_breaker_conf_t               common;        /* breaker_provider */
+    res_quorum_conf_t                quorum;
 } ngx_http_resilience_policy_t;
 
 
@@ -97,15 +125,47 @@ typedef struct {
 } ngx_http_resilience_model_t;
 
 
-/* what the zone keeps of a provider; counters are bumped without a lock */
+/* why a retry that was due did not start */
+
+typedef enum {
+    NGX_HTTP_RESILIENCE_MAX_RETRIES = 0,
+    NGX_HTTP_RESILIENCE_NO_TIME,
+    NGX_HTTP_RESILIENCE_NO_BUDGET,
+    NGX_HTTP_RESILIENCE_NOT_IDEMPOTENT,
+    NGX_HTTP_RESILIENCE_DENIALS
+} ngx_http_resilience_denial_e;
+
+
+/*
+ * What the zone keeps of a provider.  Attempts and outcomes are counted
+ * without a lock, the rest is under the zone's.
+ *
+ * What an administrator says of a provider is said of all its tenants, also
+ * of those that come later: it starts a new epoch, and a cell that is met in
+ * an older one is brought up to it.
+ */
 
 typedef struct {
     u_char                           name[NGX_HTTP_RESILIENCE_NAME];
     size_t                           len;
     ngx_uint_t                       number;
-    ngx_atomic_t                     inflight;
+    ngx_uint_t                       inflight;
+
     ngx_atomic_t                     attempts;
     ngx_atomic_t                     outcomes[RES_OUTCOMES];
+
+    ngx_atomic_t                     denied[NGX_HTTP_RESILIENCE_DENIALS];
+    ngx_atomic_t                     hedges;
+    ngx_atomic_t                     hedges_won;
+    res_histogram_t                  attempt;     /* ms, to the end */
+    res_histogram_t                  first_byte;  /* ms, to the commit */
+
+    res_budget_t                     budget;
+    res_ewma_t                       latency;     /* of first_byte */
+    uint32_t                         epoch;
+    res_forced_e                     forced;
+    res_breaker_t                    breaker;  /* for all tenants */
+    res_quorum_t                     quorum;
 } ngx_http_resilience_counters_t;
 
 
@@ -133,9 +193,18 @@ typedef struct {
     ngx_str_t                        policy_name;
     ngx_http_resilience_place_t      place;
 
+    uint32_t                         weight;
+
     ngx_http_resilience_provider_t  *provider;
     ngx_http_resilience_policy_t    *policy;
 } ngx_http_resilience_step_t;
+
+
+typedef enum {
+    NGX_HTTP_RESILIENCE_ORDER = 0,
+    NGX_HTTP_RESILIENCE_WEIGHTED,
+    NGX_HTTP_RESILIENCE_LEAST_LATENCY
+} ngx_http_resilience_balance_e;
 
 
 typedef struct {
@@ -147,6 +216,8 @@ typedef struct {
 
     ngx_array_t                      steps;   /* _step_t */
     ngx_uint_t                       attempts;
+    ngx_http_resilience_balance_e    balance;
+    ngx_http_resilience_step_t     **order;   /* the steps as configured */
 
     ngx_msec_t                       open_wait;  /* when_open; 0: no wait */
     ngx_uint_t                       open_try;
@@ -157,14 +228,39 @@ typedef struct {
 } ngx_http_resilience_chain_t;
 
 
+/* attempts in flight; see ngx_http_resilience_flight.c */
+
+#define NGX_HTTP_RESILIENCE_FLIGHTS  340
+
+typedef struct {
+    uint32_t                         cell;
+    uint32_t                         incarnation;
+    uint16_t                         provider:15;
+    uint16_t                         used:1;
+    uint16_t                         next;     /* free one */
+} ngx_http_resilience_flight_t;
+
+typedef struct {
+    ngx_pid_t                        pid;      /* whose; 0: no one's */
+    uint16_t                         used;
+    uint16_t                         free;
+    ngx_http_resilience_flight_t     flights[NGX_HTTP_RESILIENCE_FLIGHTS];
+} ngx_http_resilience_block_t;
+
+
 /* the zone's shared part; see ngx_http_resilience_zone.c */
 
 typedef struct {
     ngx_uint_t                       version;
     u_char                           hmac_key[32];
+    u_char                           id[16];   /* of all zones, this one */
+    u_char                           from[16]; /* the one whose state file was
+                                                  read; zero: none was */
     ngx_uint_t                       nproviders;
     ngx_http_resilience_counters_t  *providers[NGX_HTTP_RESILIENCE_PROVIDERS];
     res_table_t                     *table;
+    ngx_uint_t                       nblocks;
+    ngx_http_resilience_block_t     *blocks;
     ngx_atomic_t                     eviction_logged;   /* seconds */
 } ngx_http_resilience_shared_t;
 
@@ -174,6 +270,8 @@ typedef struct {
     ngx_slab_pool_t                 *shpool;
     ngx_http_resilience_shared_t    *shared;
     ngx_array_t                     *provider_list;  /* main conf's */
+    ngx_cycle_t                     *cycle;
+    ngx_str_t                        state;    /* file; empty: none */
 } ngx_http_resilience_zone_t;
 
 
@@ -181,6 +279,7 @@ typedef struct {
     ngx_http_resilience_zone_t      *zone;
     ngx_str_t                        zone_name;
     size_t                           zone_size;
+    ngx_str_t                        zone_state;
 
     ngx_array_t                      policies;    /* _policy_t * */
     ngx_array_t                      providers;   /* _provider_t * */
@@ -204,6 +303,8 @@ typedef struct {
     unsigned                         tenant_required:1;
 
     ngx_flag_t                       headers;
+    ngx_uint_t                       admin;        /* resilience_status */
+    ngx_uint_t                       prometheus;
 
     ngx_http_resilience_provider_t  *provider;     /* inside of its block */
 } ngx_http_resilience_loc_conf_t;
@@ -232,14 +333,16 @@ typedef enum {
 } ngx_http_resilience_reason_e;
 
 
-/* a permit of the zone: which cell, which use of it, and the breaker's own */
+/* a permit of the zone: which cell, which use of it, and the breakers' own */
 
 typedef struct {
     uint32_t                         cell;
     uint32_t                         incarnation;
+    ngx_http_resilience_block_t     *block;
+    ngx_uint_t                       flight;
     res_permit_t                     permit;
+    res_permit_t                     common;   /* of all tenants' breaker */
     unsigned                         held:1;
-    unsigned                         counted:1;  /* its success, at commit */
 } ngx_http_resilience_ticket_t;
 
 
@@ -278,10 +381,16 @@ struct ngx_http_resilience_attempt_s {
     ngx_uint_t                       number;     /* from 1 */
     ngx_msec_t                       started;
     ngx_msec_t                       seen;       /* last sign of life */
+    ngx_msec_t                       first_byte; /* ms, when committed */
 
     res_outcome_e                    outcome;
     ngx_uint_t                       status;     /* HTTP, 0: none came */
+    const char                      *limit;      /* that ended it, or NULL */
 
+    ngx_msec_t                       hint;       /* the provider asks to wait
+                                                    so long, 0: nothing */
+    ngx_msec_t                       rest;       /* until its breaker may let
+                                                    the next one through */
     ngx_http_resilience_held_t       held;
     llm_sse_t                       *sse;        /* NULL: no event stream */
 
@@ -300,6 +409,13 @@ struct ngx_http_resilience_attempt_s {
     unsigned                         unsent:1;   /* nothing was sent */
     unsigned                         stale:1;    /* a kept connection that the
                                                     provider had closed */
+    unsigned                         committed:1;
+    unsigned                         hedge:1;    /* beside a silent one */
+    unsigned                         slow:1;     /* was told to be */
+    unsigned                         unfair:1;   /* the call's deadline left
+                                                    it too little time */
+    unsigned                         should_retry:1;  /* the provider says so */
+    unsigned                         should_not_retry:1;
     unsigned                         failed_before:1;  /* not the call's first
                                                           failure */
 };
@@ -326,29 +442,36 @@ typedef enum {
 struct ngx_http_resilience_call_s {
     ngx_http_request_t              *request;
     ngx_http_resilience_chain_t     *chain;
+    ngx_http_resilience_policy_t    *policy;     /* of its first provider */
     ngx_http_resilience_zone_t      *zone;
 
     ngx_str_t                        tenant;     /* as shown, <= 64 bytes */
 
     ngx_http_resilience_call_state_e state;
-    ngx_event_t                      timer;      /* backoff */
+    ngx_event_t                      timer;      /* backoff, or hedge */
+    ngx_queue_t                      queue;      /* all of this process */
     ngx_msec_t                       started;
     ngx_msec_t                       deadline;   /* 0: none */
     ngx_msec_t                       waited;
     ngx_msec_t                       first_byte; /* ms, when committed */
 
-    ngx_uint_t                       step;       /* of the chain */
+    ngx_http_resilience_step_t     **steps;      /* in the call's order */
+    ngx_uint_t                       step;
     ngx_uint_t                       retried;    /* on this step */
     ngx_uint_t                       attempts;
     ngx_msec_t                       backoff;    /* last wait */
+    uint64_t                         retry_granted;  /* by the budget, when */
     ngx_msec_t                       retry_after;/* until the earliest
                                                     half-open */
     ngx_uint_t                       least_open; /* the step with that */
     ngx_msec_t                       open_until; /* end of the wait for it,
                                                     0: none was begun */
 
-    ngx_http_resilience_attempt_t   *attempt;    /* current or last */
+    ngx_http_resilience_attempt_t   *attempt;    /* all, the latest first */
+    ngx_http_resilience_attempt_t   *settled;    /* the one to end last */
     ngx_http_resilience_attempt_t   *winner;     /* NULL before commit */
+    ngx_uint_t                       running;    /* attempts that do */
+    ngx_uint_t                       hedges;
     ngx_http_resilience_kept_t       kept;
     ngx_array_t                      trace;      /* _trace_t */
 
@@ -364,6 +487,18 @@ struct ngx_http_resilience_call_s {
                                                     on this step */
     unsigned                         refused:1;  /* an open breaker was met */
 };
+
+
+/* a text in the making; see ngx_http_resilience_out.c */
+
+typedef struct {
+    ngx_pool_t                      *pool;
+    ngx_chain_t                     *first;
+    ngx_chain_t                    **last;
+    ngx_buf_t                       *buf;
+    off_t                            size;
+    unsigned                         failed:1;
+} ngx_http_resilience_out_t;
 
 
 extern ngx_module_t  ngx_http_resilience_module;
@@ -450,27 +585,142 @@ char *ngx_http_resilience_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 ngx_int_t ngx_http_resilience_zone_add(ngx_conf_t *cf,
     ngx_http_resilience_main_conf_t *rmcf);
 
+/* The zone of a cycle in a process that makes calls, or NULL. */
+ngx_http_resilience_zone_t *ngx_http_resilience_zone_get(ngx_cycle_t *cycle);
+
+/* The zone's lock; holders must not log, allocate from a pool or block. */
+void ngx_http_resilience_zone_enter(ngx_http_resilience_zone_t *zone);
+void ngx_http_resilience_zone_leave(ngx_http_resilience_zone_t *zone);
+
+/* Under the lock: brings a cell up to its provider's epoch. */
+void ngx_http_resilience_zone_settle(ngx_http_resilience_zone_t *zone,
+    res_cell_t *cell);
+
+/* The provider of that name, or NULL. */
+ngx_http_resilience_counters_t *ngx_http_resilience_zone_find(
+    ngx_http_resilience_shared_t *shared, u_char *name, size_t len);
+
 /*
- * Asks the breaker of (the call's tenant, provider) for a permit that is good
- * for lease ms.  On a refusal *wait is the ms until one may be had.
+ * Under the lock: what a provider has to its name goes into a new zone; what
+ * is in flight, and the votes of tenants, which are known by hashes of the old
+ * zone, do not.
  */
-res_admit_e ngx_http_resilience_zone_admit(ngx_http_resilience_call_t *call,
+void ngx_http_resilience_zone_carry(ngx_http_resilience_counters_t *to,
+    ngx_http_resilience_counters_t *from);
+
+/* ngx_http_resilience_state.c */
+
+/* resilience_zone state=: makes it a full path, or says what is wrong */
+ngx_int_t ngx_http_resilience_state_path(ngx_conf_t *cf, ngx_str_t *path);
+
+/* warns if workers will not be able to write there */
+void ngx_http_resilience_state_check(ngx_http_resilience_zone_t *zone,
+    ngx_log_t *log);
+
+/* of a zone that is new: takes what the file has, or says why it does not */
+void ngx_http_resilience_state_load(ngx_http_resilience_zone_t *zone,
+    ngx_log_t *log);
+
+/* of a worker: writes the file now and then */
+void ngx_http_resilience_state_start(ngx_cycle_t *cycle);
+void ngx_http_resilience_state_stop(void);
+
+/* of the master, at its end: writes the file */
+void ngx_http_resilience_state_save(ngx_http_resilience_zone_t *zone,
+    ngx_log_t *log);
+
+/* ngx_http_resilience_header.c */
+
+ngx_table_elt_t *ngx_http_resilience_header(ngx_list_t *headers,
+    const char *name);
+
+/* ngx_http_resilience_hint.c */
+
+/* reads what an error answer says of a retry, and when */
+void ngx_http_resilience_hint(ngx_http_resilience_attempt_t *a);
+
+/* ngx_http_resilience_balance.c */
+
+/* the steps of the chain in the order that this call goes; NULL: no memory */
+ngx_http_resilience_step_t **ngx_http_resilience_balance(
+    ngx_http_resilience_call_t *call);
+
+/* ngx_http_resilience_permit.c */
+
+/*
+ * RES_SUCCESS, or the outcome of one that may not start.
+ *
+ * Asks the breakers of (the call's tenant, provider) and of the provider for
+ * a permit that is good for lease ms.  On a refusal *wait is the ms until one
+ * may be had.
+ */
+res_outcome_e ngx_http_resilience_permit_admit(
+    ngx_http_resilience_call_t *call,
     ngx_http_resilience_step_t *step, ngx_msec_t lease,
     ngx_http_resilience_ticket_t *ticket, uint64_t *wait);
 
-/* The same without asking; how the attempt ends is nothing to the breaker. */
-void ngx_http_resilience_zone_force(ngx_http_resilience_call_t *call,
+/* The same without asking; how the attempt ends is nothing to the breakers. */
+void ngx_http_resilience_permit_force(ngx_http_resilience_call_t *call,
     ngx_http_resilience_step_t *step, ngx_http_resilience_ticket_t *ticket);
 
 /* The attempt is over: gives the permit back with how it ended. */
-void ngx_http_resilience_zone_record(ngx_http_resilience_attempt_t *a,
+void ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
     res_result_e result);
 
 /*
  * The attempt began to answer: a half-open probe is judged now and not when a
  * long stream ends; from here on it is an ordinary attempt.
  */
-void ngx_http_resilience_zone_commit(ngx_http_resilience_attempt_t *a);
+void ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a);
+
+/* The provider asked to be left alone for so many ms. */
+void ngx_http_resilience_permit_rest(ngx_http_resilience_attempt_t *a,
+    ngx_msec_t hint);
+
+/* May the provider be sent a retry?  Counts it; 0: its budget is spent. */
+ngx_uint_t ngx_http_resilience_permit_retry(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_step_t *step);
+
+/* Are the breakers closed that would be asked?  Asks none. */
+ngx_uint_t ngx_http_resilience_permit_closed(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_step_t *step);
+
+/* The retry that was counted will not be sent. */
+void ngx_http_resilience_permit_unsent(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_step_t *step);
+
+/* The attempt has become a slow one. */
+void ngx_http_resilience_permit_slow(ngx_http_resilience_attempt_t *a);
+
+/*
+ * What an administrator says of (tenant, provider), or of all tenants of the
+ * provider if tenant is NULL: a forced state, or reset.  NGX_OK, or
+ * NGX_DECLINED: there is no such cell.
+ */
+ngx_int_t ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_counters_t *provider, ngx_str_t *tenant,
+    res_forced_e forced, ngx_uint_t reset);
+
+/* ngx_http_resilience_flight.c */
+
+/* under the lock: the ticket's cell and provider have one more in flight */
+void ngx_http_resilience_flight_take(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_ticket_t *ticket, ngx_uint_t provider);
+void ngx_http_resilience_flight_give(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_ticket_t *ticket, ngx_uint_t provider);
+
+/* of a new zone: no block is anyone's */
+void ngx_http_resilience_flight_init(ngx_http_resilience_shared_t *shared);
+
+/* under the lock, after its holder died: counts anew what is in flight */
+void ngx_http_resilience_flight_recount(ngx_http_resilience_zone_t *zone);
+
+/* of a worker: looks for processes that died; ends what is its own */
+void ngx_http_resilience_flight_start(ngx_cycle_t *cycle);
+void ngx_http_resilience_flight_stop(ngx_cycle_t *cycle);
+
+/* is there no process of that id? */
+ngx_uint_t ngx_http_resilience_flight_gone(ngx_pid_t pid);
 
 /* ngx_http_resilience_call.c */
 
@@ -492,11 +742,11 @@ res_outcome_e ngx_http_resilience_call_outcome(
 ngx_http_resilience_call_t *ngx_http_resilience_get_call(
     ngx_http_request_t *r);
 
-/*
- * A write handler, while an answer is passed on: filters' subrequests that
- * came before what follows of it are over.
- */
-void ngx_http_resilience_call_stream(ngx_http_request_t *r);
+/* of a process that ends: the calls that it still has end now */
+void ngx_http_resilience_calls_end(void);
+
+/* one attempt has committed: the others are not wanted any more */
+void ngx_http_resilience_call_won(ngx_http_resilience_attempt_t *a);
 
 /* its parts, for the route */
 
@@ -514,8 +764,14 @@ void ngx_http_resilience_call_trace(ngx_http_resilience_call_t *call,
 /* starts the call's next attempt that is permitted, or ends it */
 void ngx_http_resilience_route_next(ngx_http_resilience_call_t *call);
 
-/* the call's attempt has ended: goes on, or ends it */
+/* the call's attempts have ended: goes on, or ends it */
 void ngx_http_resilience_route_on(ngx_http_resilience_call_t *call);
+
+/* the call's attempt is silent for so long: starts another beside it */
+void ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call);
+
+const char *ngx_http_resilience_denial_name(
+    ngx_http_resilience_denial_e reason);
 
 /* would this outcome be answered by another attempt, if one is left? */
 ngx_uint_t ngx_http_resilience_route_moves_on(ngx_http_resilience_attempt_t *a,
@@ -581,10 +837,47 @@ ngx_int_t ngx_http_resilience_tenant_get(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_resilience_add_variables(ngx_conf_t *cf);
 
+/* ngx_http_resilience_drain.c */
+
+/* of a worker: calls must not be cut when it ends gracefully */
+ngx_int_t ngx_http_resilience_drain_start(ngx_cycle_t *cycle);
+
 /* ngx_http_resilience_status.c */
 
 char *ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* an argument of the request, unescaped; NGX_DECLINED: it is not there */
+ngx_int_t ngx_http_resilience_status_arg(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value);
+
+/* a JSON answer of a status location: {"name":"text"} */
+ngx_int_t ngx_http_resilience_status_say(ngx_http_request_t *r,
+    ngx_uint_t status, const char *name, const char *text);
+
+/* ngx_http_resilience_out.c */
+
+void ngx_http_resilience_out_init(ngx_http_resilience_out_t *out,
+    ngx_pool_t *pool);
+void ngx_http_resilience_out_printf(ngx_http_resilience_out_t *out,
+    const char *fmt, ...);
+
+/* the text in quotes, as JSON and Prometheus want them */
+void ngx_http_resilience_out_string(ngx_http_resilience_out_t *out,
+    const u_char *data, size_t len);
+ngx_int_t ngx_http_resilience_out_send(ngx_http_request_t *r,
+    ngx_uint_t status, const char *type, ngx_http_resilience_out_t *out);
+
+/* ngx_http_resilience_prometheus.c */
+
+void ngx_http_resilience_prometheus(ngx_http_resilience_main_conf_t *rmcf,
+    ngx_http_resilience_out_t *out);
+
+/* ngx_http_resilience_admin.c */
+
+/* POST: says something of the breakers */
+ngx_int_t ngx_http_resilience_admin(ngx_http_request_t *r,
+    ngx_http_resilience_zone_t *zone);
 
 
 #endif /* NGX_HTTP_RESILIENCE_H_INCLUDED */

@@ -14,6 +14,8 @@ static ngx_int_t ngx_http_resilience_answer_copy(ngx_http_request_t *r,
     ngx_http_request_t *sr);
 static ngx_int_t ngx_http_resilience_answer_tell(
     ngx_http_resilience_call_t *call);
+static const char *ngx_http_resilience_answer_why(
+    ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_kept(
     ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_broken(
@@ -260,7 +262,9 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
     chain = call->chain;
     step = chain->steps.elts;
 
-    if (step[0].provider->dialect->error_body) {
+    if (step[0].provider->dialect->error_body
+        && call->outcome != RES_SHUTDOWN)
+    {
 
         /* every further try of the client's would be multiplied by ours */
 
@@ -296,7 +300,8 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
         }
 
         value.data = p;
-        value.len = ngx_sprintf(p, "%M", (call->retry_after + 999) / 1000)
+        value.len = ngx_sprintf(p, "%M",
+                                ngx_max((call->retry_after + 999) / 1000, 1))
                     - p;
 
         if (ngx_http_resilience_answer_add(r, "Retry-After", &value) != NGX_OK)
@@ -306,8 +311,36 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
     }
 
     return ngx_http_resilience_answer_error(call, status,
-                                            res_outcome_name(call->outcome),
-                                            "no provider could answer");
+                                       res_outcome_name(call->outcome),
+                                       ngx_http_resilience_answer_why(call));
+}
+
+
+/* which limit ended it, if it was one */
+
+static const char *
+ngx_http_resilience_answer_why(ngx_http_resilience_call_t *call)
+{
+    u_char      *p;
+    const char  *limit;
+
+    if (call->outcome != RES_TIMEOUT) {
+        return "no provider could answer";
+    }
+
+    limit = (call->attempt && call->attempt->outcome == RES_TIMEOUT
+             && call->attempt->limit)
+                ? call->attempt->limit : "total";
+
+    p = ngx_pnalloc(call->request->pool, 128);
+    if (p == NULL) {
+        return "no provider answered in time";
+    }
+
+    *ngx_snprintf(p, 127, "no provider answered in time, the limit that ended "
+                  "the call is \"%s\"", limit) = '\0';
+
+    return (char *) p;
 }
 
 

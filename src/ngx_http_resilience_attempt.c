@@ -23,8 +23,8 @@
 /* what of an error's body has not come by then is done without */
 #define NGX_HTTP_RESILIENCE_ERROR_BODY  1000
 
-/* after the attempt's own limit its half-open permit is certainly lost */
-#define NGX_HTTP_RESILIENCE_LEASE_MORE  1000
+/* ms after which a timeout is blamed on the provider in any case */
+#define NGX_HTTP_RESILIENCE_FAIR        5000
 
 
 static ngx_int_t ngx_http_resilience_attempt_subrequest(
@@ -33,13 +33,17 @@ static ngx_int_t ngx_http_resilience_attempt_done(ngx_http_request_t *sr,
     void *data, ngx_int_t rc);
 static void ngx_http_resilience_attempt_judge(
     ngx_http_resilience_attempt_t *a, ngx_int_t rc);
-static ngx_uint_t ngx_http_resilience_attempt_retry_after(
-    ngx_http_request_t *sr);
 static res_outcome_e ngx_http_resilience_attempt_transport(
     ngx_http_resilience_attempt_t *a, ngx_int_t rc);
 static void ngx_http_resilience_attempt_timer(ngx_event_t *ev);
+static ngx_msec_int_t ngx_http_resilience_attempt_slow(
+    ngx_http_resilience_attempt_t *a);
 static ngx_msec_int_t ngx_http_resilience_attempt_due(
     ngx_http_resilience_attempt_t *a, res_outcome_e *outcome);
+static ngx_uint_t ngx_http_resilience_attempt_fair(
+    ngx_http_resilience_attempt_t *a);
+static res_result_e ngx_http_resilience_attempt_result(
+    ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_attempt_client_blocked(
     ngx_http_resilience_attempt_t *a);
 static void ngx_http_resilience_attempt_close(ngx_http_request_t *sr);
@@ -162,8 +166,9 @@ ngx_http_resilience_attempt_arm(ngx_http_resilience_attempt_t *a)
     res_outcome_e   outcome;
 
     due = ngx_http_resilience_attempt_due(a, &outcome);
+    due = ngx_min(due, ngx_http_resilience_attempt_slow(a));
 
-    if (due >= 0) {
+    if (due != NGX_MAX_INT_T_VALUE) {
         ngx_add_timer(&a->timer, (ngx_msec_t) due);
     }
 }
@@ -360,7 +365,9 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
     answer.type.data = sr->headers_out.content_type.data;
     answer.type.len = sr->headers_out.content_type.len;
     answer.own_key = (a->step->provider->key != NULL);
-    answer.retry_after = ngx_http_resilience_attempt_retry_after(sr);
+    answer.retry_after = (ngx_http_resilience_header(&sr->headers_out.headers,
+                                                     "retry-after")
+                          != NULL);
     answer.whole = a->whole;
 
     cl = a->held.chain;
@@ -383,32 +390,6 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
     }
 
     return a->step->provider->dialect->classify(&answer);
-}
-
-
-static ngx_uint_t
-ngx_http_resilience_attempt_retry_after(ngx_http_request_t *sr)
-{
-    ngx_uint_t        i;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
-
-    for (part = &sr->headers_out.headers.part; part; part = part->next) {
-
-        h = part->elts;
-
-        for (i = 0; i < part->nelts; i++) {
-            if (h[i].key.len == sizeof("Retry-After") - 1
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "Retry-After",
-                                   sizeof("Retry-After") - 1)
-                   == 0)
-            {
-                return 1;
-            }
-        }
-    }
-
-    return 0;
 }
 
 
@@ -517,30 +498,45 @@ static void
 ngx_http_resilience_attempt_over(ngx_http_resilience_attempt_t *a,
     ngx_http_resilience_state_e state)
 {
-    res_result_e  result;
-
     if (a->timer.timer_set) {
         ngx_del_timer(&a->timer);
     }
 
     ngx_http_resilience_attempt_move(a, state);
 
-    if (a->outcome == RES_SUCCESS) {
-        result = RES_RESULT_SUCCESS;
+    res_histogram_record(&a->step->provider->counters->attempt,
+                         ngx_current_msec - a->started, ngx_current_msec);
 
-    } else if (a->step->policy->fail_on & res_bit(a->outcome) && !a->stale) {
-        result = RES_RESULT_FAILURE;
-
-    } else {
-        result = RES_RESULT_NEUTRAL;
-    }
-
-    ngx_http_resilience_zone_record(a, result);
+    ngx_http_resilience_permit_record(a, ngx_http_resilience_attempt_result(a));
 
     (void) ngx_atomic_fetch_add(
                       &a->step->provider->counters->outcomes[a->outcome], 1);
 
     ngx_http_resilience_call_settle(a);
+}
+
+
+/* what the breaker makes of the outcome */
+
+static res_result_e
+ngx_http_resilience_attempt_result(ngx_http_resilience_attempt_t *a)
+{
+    if (a->outcome == RES_SUCCESS) {
+        return RES_RESULT_SUCCESS;
+    }
+
+    if (a->stale
+        || (a->unfair && a->reason == NGX_HTTP_RESILIENCE_BY_DEADLINE))
+    {
+        return RES_RESULT_NEUTRAL;
+    }
+
+    if (a->step->policy->fail_on & res_bit(a->outcome)) {
+        return RES_RESULT_FAILURE;
+    }
+
+    return (a->status == NGX_HTTP_TOO_MANY_REQUESTS) ? RES_RESULT_REFUSED
+                                                     : RES_RESULT_NEUTRAL;
 }
 
 
@@ -559,25 +555,44 @@ ngx_http_resilience_attempt_timer(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, r);
 
+    if (ngx_http_resilience_attempt_slow(a) <= 0) {
+        a->slow = 1;
+        ngx_http_resilience_permit_slow(a);
+    }
+
     due = ngx_http_resilience_attempt_due(a, &outcome);
 
     if (due > 0) {
-        ngx_add_timer(ev, (ngx_msec_t) due);
+        ngx_http_resilience_attempt_arm(a);
         return;
     }
 
-    if (due == 0) {
-        ngx_http_resilience_attempt_cancel(a, NGX_HTTP_RESILIENCE_BY_DEADLINE,
-                                           outcome);
-    }
+    ngx_http_resilience_attempt_cancel(a, NGX_HTTP_RESILIENCE_BY_DEADLINE,
+                                       outcome);
 
     ngx_http_run_posted_requests(c);
 }
 
 
+/* ms until the attempt is a slow one, NGX_MAX_INT_T_VALUE: it won't be */
+
+static ngx_msec_int_t
+ngx_http_resilience_attempt_slow(ngx_http_resilience_attempt_t *a)
+{
+    if (a->step->policy->slow == 0 || a->slow
+        || a->state != NGX_HTTP_RESILIENCE_RUNNING)
+    {
+        return NGX_MAX_INT_T_VALUE;
+    }
+
+    return (ngx_msec_int_t) (a->started + a->step->policy->slow
+                             - ngx_current_msec);
+}
+
+
 /*
  * ms to the limit that is due next, 0: one is over, and *outcome says what
- * that makes of the attempt; -1: there is none.
+ * that makes of the attempt; NGX_MAX_INT_T_VALUE: there is none.
  */
 
 static ngx_msec_int_t
@@ -594,6 +609,7 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
     u = a->request->upstream;
 
     *outcome = RES_TIMEOUT;
+    a->unfair = 0;
 
     /* the part of the answer that is waited for */
 
@@ -613,6 +629,7 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
     {
         start = ngx_http_resilience_attempt_client_blocked(a) ? now : a->seen;
         limit = policy->idle;
+        a->limit = "idle";
 
         *outcome = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
                        ? RES_STREAM_DROPPED : RES_TIMEOUT;
@@ -620,11 +637,13 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
     } else {
         start = a->started;
         limit = policy->first_byte;
+        a->limit = "first_byte";
 
         if (policy->connect && (u == NULL || !u->request_sent)
             && (limit == 0 || policy->connect < limit))
         {
             limit = policy->connect;
+            a->limit = "connect";
         }
     }
 
@@ -632,17 +651,46 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
 
     if (policy->attempt) {
         left = (ngx_msec_int_t) (a->started + policy->attempt - now);
-        due = ngx_min(due, left);
+
+        if (left < due) {
+            due = left;
+            a->limit = "attempt";
+        }
     }
 
     left = ngx_http_resilience_call_left(a->call);
-    due = ngx_min(due, left);
 
-    if (due == NGX_MAX_INT_T_VALUE) {
-        return -1;
+    if (left < due) {
+        due = left;
+        a->limit = "total";
+        a->unfair = !ngx_http_resilience_attempt_fair(a);
     }
 
     return ngx_max(due, 0);
+}
+
+
+/* a provider is not blamed for what the call's deadline left it no time for */
+
+static ngx_uint_t
+ngx_http_resilience_attempt_fair(ngx_http_resilience_attempt_t *a)
+{
+    ngx_msec_t                     fair;
+    ngx_http_resilience_policy_t  *policy;
+
+    policy = a->step->policy;
+    fair = NGX_HTTP_RESILIENCE_FAIR;
+
+    if (policy->attempt) {
+        fair = ngx_min(fair, policy->attempt);
+    }
+
+    if (policy->first_byte) {
+        fair = ngx_min(fair, policy->first_byte);
+    }
+
+    return a->state != NGX_HTTP_RESILIENCE_RUNNING
+           || ngx_current_msec - a->started >= fair;
 }
 
 

@@ -7,6 +7,10 @@
 #include "ngx_http_resilience.h"
 
 
+/* a client that says more, ms, has no deadline */
+#define NGX_HTTP_RESILIENCE_DEADLINE_MAX  (24 * 3600 * 1000)
+
+
 /*
  * A call: one request of a client, run down a chain.
  *
@@ -18,10 +22,13 @@
 
 static void ngx_http_resilience_call_start(ngx_http_request_t *r);
 static void ngx_http_resilience_call_write(ngx_http_request_t *r);
+static void ngx_http_resilience_call_stream(ngx_http_request_t *r);
 static void ngx_http_resilience_call_resume(ngx_http_request_t *r);
 static void ngx_http_resilience_call_waited(ngx_event_t *ev);
 static ngx_uint_t ngx_http_resilience_call_status(
     ngx_http_resilience_call_t *call);
+static void ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_attempt_t *a);
 static void ngx_http_resilience_call_cleanup(void *data);
 static void ngx_http_resilience_call_forget(void *data);
 static ngx_http_resilience_call_t *ngx_http_resilience_call_create(
@@ -29,6 +36,19 @@ static ngx_http_resilience_call_t *ngx_http_resilience_call_create(
 static ngx_int_t ngx_http_resilience_call_chain(ngx_http_request_t *r,
     ngx_http_resilience_chain_t **chain);
 static void ngx_http_resilience_call_headers(ngx_http_resilience_call_t *call);
+static void ngx_http_resilience_call_deadline(ngx_http_resilience_call_t *call,
+    ngx_str_t *value);
+
+
+static ngx_queue_t  ngx_http_resilience_calls = {
+    &ngx_http_resilience_calls, &ngx_http_resilience_calls
+};
+
+static ngx_uint_t   ngx_http_resilience_ending;
+
+static ngx_queue_t  ngx_http_resilience_ended = {
+    &ngx_http_resilience_ended, &ngx_http_resilience_ended
+};
 
 
 ngx_int_t
@@ -150,6 +170,8 @@ ngx_http_resilience_call_create(ngx_http_request_t *r,
         return NULL;
     }
 
+    ngx_queue_insert_tail(&ngx_http_resilience_calls, &call->queue);
+
     cln->handler = ngx_http_resilience_call_cleanup;
     cln->data = call;
 
@@ -167,8 +189,10 @@ ngx_http_resilience_call_create(ngx_http_request_t *r,
 
     /* the first provider's policy is the call's */
 
-    if (step[0].policy->total) {
-        call->deadline = call->started + step[0].policy->total;
+    call->policy = step[0].policy;
+
+    if (call->policy->total) {
+        call->deadline = call->started + call->policy->total;
     }
 
     ngx_http_set_ctx(r, call, ngx_http_resilience_module);
@@ -222,6 +246,13 @@ ngx_http_resilience_call_start(ngx_http_request_t *r)
     c = r->connection;
     call = ngx_http_resilience_get_call(r);
 
+    call->steps = ngx_http_resilience_balance(call);
+
+    if (call->steps == NULL) {
+        ngx_http_resilience_call_finish(call, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
     ngx_http_resilience_call_headers(call);
 
     call->timer.handler = ngx_http_resilience_call_waited;
@@ -254,6 +285,12 @@ ngx_http_resilience_call_start(ngx_http_request_t *r)
         }
     }
 
+    if (ngx_http_resilience_ending) {
+        call->outcome = RES_SHUTDOWN;
+        ngx_http_resilience_call_spent(call);
+        return;
+    }
+
     ngx_http_resilience_route_next(call);
 }
 
@@ -284,6 +321,14 @@ ngx_http_resilience_call_headers(ngx_http_resilience_call_t *call)
             part = part->next;
             h = part->elts;
             i = 0;
+        }
+
+        if (call->policy->deadline_header.len == h[i].key.len
+            && ngx_strncmp(h[i].lowcase_key,
+                           call->policy->deadline_header.data, h[i].key.len)
+               == 0)
+        {
+            ngx_http_resilience_call_deadline(call, &h[i].value);
         }
 
         switch (h[i].key.len) {
@@ -330,6 +375,31 @@ ngx_http_resilience_call_outcome(ngx_http_resilience_call_t *call)
 }
 
 
+/* the client may have less time than we would give it, never more */
+
+static void
+ngx_http_resilience_call_deadline(ngx_http_resilience_call_t *call,
+    ngx_str_t *value)
+{
+    ngx_int_t   ms;
+    ngx_msec_t  deadline;
+
+    ms = ngx_atoi(value->data, value->len);
+
+    if (ms == NGX_ERROR || ms > NGX_HTTP_RESILIENCE_DEADLINE_MAX) {
+        return;
+    }
+
+    deadline = call->started + ms;
+
+    if (call->deadline == 0
+        || (ngx_msec_int_t) (deadline - call->deadline) < 0)
+    {
+        call->deadline = deadline;
+    }
+}
+
+
 ngx_msec_int_t
 ngx_http_resilience_call_left(ngx_http_resilience_call_t *call)
 {
@@ -348,16 +418,84 @@ ngx_http_resilience_call_settle(ngx_http_resilience_attempt_t *a)
 
     call = a->call;
 
+    call->running--;
+    call->settled = a;
+
     ngx_http_resilience_call_trace(call, a->step->provider, a->outcome,
                                    a->status, ngx_current_msec - a->started);
 
-    if (call->state == NGX_HTTP_RESILIENCE_CALL_DONE) {
+    if (a->outcome != RES_CANCELLED && a != call->winner) {
+        ngx_http_resilience_call_failed(call, a);
+    }
+
+    if (call->state == NGX_HTTP_RESILIENCE_CALL_DONE
+        || (call->winner && call->winner != a)
+        || (call->winner == NULL && call->running))
+    {
         return;
+    }
+
+    if (call->timer.timer_set) {
+        ngx_del_timer(&call->timer);
     }
 
     call->state = NGX_HTTP_RESILIENCE_CALL_SETTLING;
 
     (void) ngx_http_resilience_call_wake(call);
+}
+
+
+static void
+ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_attempt_t *a)
+{
+    if (a->step->policy->fail_on & res_bit(a->outcome) && !a->stale) {
+        call->failed = 1;
+    }
+
+    if (a->status >= NGX_HTTP_SPECIAL_RESPONSE
+        && (call->kept.attempt == NULL
+            || a->number < call->kept.attempt->number))
+    {
+        call->kept.attempt = a;
+    }
+
+    if (a->hint && (call->running || call->hedges)) {
+        /* it is not retried, be it the last to end or not */
+        ngx_http_resilience_permit_rest(a, a->hint);
+    }
+}
+
+
+void
+ngx_http_resilience_call_won(ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_resilience_call_t     *call;
+    ngx_http_resilience_attempt_t  *other;
+
+    call = a->call;
+
+    call->winner = a;
+    call->state = NGX_HTTP_RESILIENCE_CALL_STREAMING;
+    call->request->write_event_handler = ngx_http_resilience_call_stream;
+    call->first_byte = ngx_current_msec - call->started;
+
+    if (call->timer.timer_set) {
+        ngx_del_timer(&call->timer);
+    }
+
+    if (a->hedge) {
+        (void) ngx_atomic_fetch_add(&a->step->provider->counters->hedges_won,
+                                    1);
+    }
+
+    for (other = call->attempt; other; other = other->next) {
+        if (other != a) {
+            ngx_http_resilience_attempt_cancel(other,
+                                               NGX_HTTP_RESILIENCE_SUPERSEDED,
+                                               RES_CANCELLED);
+        }
+    }
 }
 
 
@@ -388,8 +526,8 @@ ngx_http_resilience_call_wake(ngx_http_resilience_call_t *call)
 static void
 ngx_http_resilience_call_write(ngx_http_request_t *r)
 {
-    ngx_http_request_t          *sr;
-    ngx_http_resilience_call_t  *call;
+    ngx_http_resilience_call_t     *call;
+    ngx_http_resilience_attempt_t  *a;
 
     call = ngx_http_resilience_get_call(r);
 
@@ -397,15 +535,23 @@ ngx_http_resilience_call_write(ngx_http_request_t *r)
         return;
     }
 
-    sr = call->attempt->request;
-
-    if (sr->upstream == NULL) {
-        sr->write_event_handler(sr);
+    for (a = call->attempt; a; a = a->next) {
+        if (a->state == NGX_HTTP_RESILIENCE_RUNNING
+            && a->request->upstream == NULL)
+        {
+            a->request->write_event_handler(a->request);
+            return;
+        }
     }
 }
 
 
-void
+/*
+ * The write handler while an answer is passed on: filters' subrequests that
+ * came before what follows of it are over.
+ */
+
+static void
 ngx_http_resilience_call_stream(ngx_http_request_t *r)
 {
     ngx_connection_t            *c;
@@ -441,18 +587,25 @@ ngx_http_resilience_call_stream(ngx_http_request_t *r)
 static void
 ngx_http_resilience_call_resume(ngx_http_request_t *r)
 {
-    ngx_http_resilience_call_t  *call;
+    ngx_http_resilience_call_t     *call;
+    ngx_http_resilience_attempt_t  *a;
 
     call = ngx_http_resilience_get_call(r);
 
     r->write_event_handler = ngx_http_resilience_call_write;
 
-    if (call->state == NGX_HTTP_RESILIENCE_CALL_RUNNING
-        && call->attempt->judged)
-    {
-        ngx_http_resilience_attempt_cancel(call->attempt,
-                                           NGX_HTTP_RESILIENCE_NOT_CANCELLED,
-                                           call->attempt->outcome);
+    if (call->state == NGX_HTTP_RESILIENCE_CALL_RUNNING) {
+
+        /* what comes of it is seen when this is run again */
+
+        for (a = call->attempt; a; a = a->next) {
+            if (a->judged) {
+                ngx_http_resilience_attempt_cancel(a,
+                                             NGX_HTTP_RESILIENCE_NOT_CANCELLED,
+                                             a->outcome);
+            }
+        }
+
         return;
     }
 
@@ -484,7 +637,12 @@ ngx_http_resilience_call_waited(ngx_event_t *ev)
 
     ngx_http_set_log_request(c->log, call->request);
 
-    ngx_http_resilience_route_next(call);
+    if (call->state == NGX_HTTP_RESILIENCE_CALL_RUNNING) {
+        ngx_http_resilience_route_hedge(call);
+
+    } else {
+        ngx_http_resilience_route_next(call);
+    }
 
     ngx_http_run_posted_requests(c);
 }
@@ -521,9 +679,13 @@ ngx_http_resilience_call_status(ngx_http_resilience_call_t *call)
     case RES_TIMEOUT:
         return NGX_HTTP_GATEWAY_TIME_OUT;
 
+    case RES_SHUTDOWN:
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+
     case RES_BREAKER_OPEN:
     case RES_NO_PERMIT:
     case RES_NO_KEY:
+    case RES_LIMITED:
 
         if (call->attempts == 0) {
             return NGX_HTTP_SERVICE_UNAVAILABLE;
@@ -573,11 +735,11 @@ ngx_http_resilience_call_cleanup(void *data)
 
     ngx_http_resilience_attempt_t  *a;
 
+    ngx_queue_remove(&call->queue);
+
     if (call->timer.timer_set) {
         ngx_del_timer(&call->timer);
     }
-
-    a = call->attempt;
 
     if (call->state == NGX_HTTP_RESILIENCE_CALL_DONE) {
         return;
@@ -586,9 +748,49 @@ ngx_http_resilience_call_cleanup(void *data)
     call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
     call->outcome = RES_CLIENT_ABORT;
 
-    if (a) {
+    for (a = call->attempt; a; a = a->next) {
         ngx_http_resilience_attempt_cancel(a, NGX_HTTP_RESILIENCE_BY_CLIENT,
                                            RES_CLIENT_ABORT);
+    }
+}
+
+
+void
+ngx_http_resilience_calls_end(void)
+{
+    ngx_queue_t                    *q;
+    ngx_connection_t               *c;
+    ngx_http_resilience_call_t     *call;
+    ngx_http_resilience_attempt_t  *a;
+
+    ngx_http_resilience_ending = 1;
+
+    /* the end of one call may be that of others of the same connection */
+
+    while (!ngx_queue_empty(&ngx_http_resilience_calls)) {
+
+        q = ngx_queue_head(&ngx_http_resilience_calls);
+
+        ngx_queue_remove(q);
+        ngx_queue_insert_tail(&ngx_http_resilience_ended, q);
+
+        call = ngx_queue_data(q, ngx_http_resilience_call_t, queue);
+        c = call->request->connection;
+
+        ngx_http_set_log_request(c->log, call->request);
+
+        for (a = call->attempt; a; a = a->next) {
+            ngx_http_resilience_attempt_cancel(a,
+                                               NGX_HTTP_RESILIENCE_BY_SHUTDOWN,
+                                               RES_SHUTDOWN);
+        }
+
+        if (call->state == NGX_HTTP_RESILIENCE_CALL_WAITING) {
+            call->outcome = RES_SHUTDOWN;
+            ngx_http_resilience_call_spent(call);
+        }
+
+        ngx_http_run_posted_requests(c);
     }
 }
 

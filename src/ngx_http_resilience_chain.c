@@ -236,6 +236,7 @@ static char *
 ngx_http_resilience_chain_provider(ngx_conf_t *cf,
     ngx_http_resilience_chain_t *chain)
 {
+    ngx_int_t                    weight;
     ngx_str_t                   *value;
     ngx_uint_t                   i;
     ngx_http_resilience_step_t  *step;
@@ -263,6 +264,7 @@ ngx_http_resilience_chain_provider(ngx_conf_t *cf,
 
     ngx_memzero(step, sizeof(ngx_http_resilience_step_t));
 
+    step->weight = 1;
     step->provider_name = value[1];
     step->place.file = cf->conf_file->file.name.data;
     step->place.line = cf->conf_file->line;
@@ -278,15 +280,25 @@ ngx_http_resilience_chain_provider(ngx_conf_t *cf,
         }
 
         if (ngx_strncmp(value[i].data, "weight=", 7) == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"weight=\" of \"provider\" is not supported "
-                               "yet");
-            return NGX_CONF_ERROR;
+
+            weight = ngx_atoi(value[i].data + 7, value[i].len - 7);
+
+            if (weight == NGX_ERROR || weight > 1000000) {
+                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                                   "invalid \"%V\" of provider \"%V\", a "
+                                   "weight is from 0 to 1000000", &value[i],
+                                   &value[1]);
+                return NGX_CONF_ERROR;
+            }
+
+            step->weight = weight;
+            continue;
         }
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\" of provider \"%V\", "
-                           "use \"policy=name\"", &value[i], &value[1]);
+                           "use \"policy=name\" or \"weight=number\"",
+                           &value[i], &value[1]);
         return NGX_CONF_ERROR;
     }
 
@@ -306,16 +318,19 @@ ngx_http_resilience_chain_balance(ngx_conf_t *cf,
         return NGX_CONF_OK;
     }
 
-    if (ngx_strcmp(value[1].data, "weighted") == 0
-        || ngx_strcmp(value[1].data, "least_latency") == 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"balance %V\" is not supported yet", &value[1]);
-        return NGX_CONF_ERROR;
+    if (ngx_strcmp(value[1].data, "weighted") == 0) {
+        chain->balance = NGX_HTTP_RESILIENCE_WEIGHTED;
+        return NGX_CONF_OK;
+    }
+
+    if (ngx_strcmp(value[1].data, "least_latency") == 0) {
+        chain->balance = NGX_HTTP_RESILIENCE_LEAST_LATENCY;
+        return NGX_CONF_OK;
     }
 
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid balance \"%V\", use \"order\"", &value[1]);
+                       "invalid balance \"%V\", use \"order\", \"weighted\" "
+                       "or \"least_latency\"", &value[1]);
 
     return NGX_CONF_ERROR;
 }
@@ -615,7 +630,15 @@ ngx_http_resilience_chain_init(ngx_conf_t *cf,
 
     step = chain->steps.elts;
 
+    chain->order = ngx_palloc(cf->pool, chain->steps.nelts
+                                        * sizeof(ngx_http_resilience_step_t *));
+    if (chain->order == NULL) {
+        return NGX_ERROR;
+    }
+
     for (i = 0; i < chain->steps.nelts; i++) {
+
+        chain->order[i] = &step[i];
 
         step[i].provider = ngx_http_resilience_provider_find(rmcf,
                                                        &step[i].provider_name);

@@ -100,6 +100,10 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
     a->seen = ngx_current_msec;
     a->status = r->headers_out.status;
 
+    if (a->status >= NGX_HTTP_BAD_REQUEST) {
+        ngx_http_resilience_hint(a);
+    }
+
     if (ngx_http_resilience_filter_at_once(a)) {
         return ngx_http_resilience_filter_commit(a,
                                       ngx_http_resilience_attempt_classify(a));
@@ -175,20 +179,19 @@ static ngx_int_t
 ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
     res_outcome_e outcome)
 {
-    ngx_http_resilience_call_t  *call;
-
-    call = a->call;
-
     a->outcome = outcome;
     ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_COMMITTED);
 
-    call->winner = a;
-    call->state = NGX_HTTP_RESILIENCE_CALL_STREAMING;
-    call->request->write_event_handler = ngx_http_resilience_call_stream;
-    call->first_byte = ngx_current_msec - call->started;
+    ngx_http_resilience_call_won(a);
+
+    a->committed = 1;
+    a->first_byte = ngx_current_msec - a->started;
+
+    res_histogram_record(&a->step->provider->counters->first_byte,
+                         a->first_byte, ngx_current_msec);
 
     if (outcome == RES_SUCCESS) {
-        ngx_http_resilience_zone_commit(a);
+        ngx_http_resilience_permit_commit(a);
     }
 
     /* from here on it is the gap between two pieces that is limited */

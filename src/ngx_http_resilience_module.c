@@ -13,6 +13,9 @@ static char *ngx_http_resilience_pass_add(ngx_conf_t *cf,
     ngx_http_resilience_loc_conf_t *rlcf);
 static ngx_int_t ngx_http_resilience_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_resilience_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_resilience_init_process(ngx_cycle_t *cycle);
+static void ngx_http_resilience_exit_process(ngx_cycle_t *cycle);
+static void ngx_http_resilience_exit_master(ngx_cycle_t *cycle);
 static void *ngx_http_resilience_create_main_conf(ngx_conf_t *cf);
 static void *ngx_http_resilience_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_resilience_merge_loc_conf(ngx_conf_t *cf, void *parent,
@@ -145,11 +148,11 @@ ngx_module_t  ngx_http_resilience_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     NULL,                                  /* init module */
-    NULL,                                  /* init process */
+    ngx_http_resilience_init_process,      /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
-    NULL,                                  /* exit process */
-    NULL,                                  /* exit master */
+    ngx_http_resilience_exit_process,      /* exit process */
+    ngx_http_resilience_exit_master,       /* exit master */
     NGX_MODULE_V1_PADDING
 };
 
@@ -261,6 +264,38 @@ ngx_http_resilience_postconfiguration(ngx_conf_t *cf)
 }
 
 
+static ngx_int_t
+ngx_http_resilience_init_process(ngx_cycle_t *cycle)
+{
+    ngx_http_resilience_flight_start(cycle);
+    ngx_http_resilience_state_start(cycle);
+
+    return ngx_http_resilience_drain_start(cycle);
+}
+
+
+static void
+ngx_http_resilience_exit_process(ngx_cycle_t *cycle)
+{
+    ngx_http_resilience_state_stop();
+    ngx_http_resilience_flight_stop(cycle);
+}
+
+
+static void
+ngx_http_resilience_exit_master(ngx_cycle_t *cycle)
+{
+    ngx_http_resilience_main_conf_t  *rmcf;
+
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_resilience_module);
+
+    if (rmcf && rmcf->zone && rmcf->zone->state.len) {
+        ngx_http_resilience_state_save(rmcf->zone, cycle->log);
+    }
+}
+
+
 static void *
 ngx_http_resilience_create_main_conf(ngx_conf_t *cf)
 {
@@ -277,6 +312,7 @@ ngx_http_resilience_create_main_conf(ngx_conf_t *cf)
      *     rmcf->zone = NULL;
      *     rmcf->zone_name = { 0, NULL };
      *     rmcf->zone_size = 0;
+     *     rmcf->zone_state = { 0, NULL };
      *     rmcf->providers_ctx = NULL;
      */
 

@@ -4,68 +4,10 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_policy.h"
 
 
 /* resilience_policy name { ... } */
-
-
-typedef struct {
-    ngx_http_resilience_policy_t       *policy;
-    ngx_uint_t                          seen;    /* directives, bits */
-    ngx_uint_t                          given;   /* parameters, bits below */
-} ngx_http_resilience_policy_ctx_t;
-
-
-typedef struct {
-    ngx_str_t                           name;
-    char                             *(*set)(ngx_conf_t *cf,
-                                        ngx_http_resilience_policy_ctx_t *ctx);
-    ngx_uint_t                          min;     /* parameters */
-    ngx_uint_t                          max;
-} ngx_http_resilience_policy_cmd_t;
-
-
-typedef enum {
-    NGX_HTTP_RESILIENCE_MSEC = 0,
-    NGX_HTTP_RESILIENCE_NUMBER,
-    NGX_HTTP_RESILIENCE_PERCENT
-} ngx_http_resilience_unit_e;
-
-
-typedef struct {
-    ngx_str_t                           name;    /* with the "=" */
-    ngx_http_resilience_unit_e          unit;
-    ngx_uint_t                          given;
-    ngx_int_t                           min;
-    ngx_int_t                           max;
-    size_t                              offset;  /* in the policy */
-    size_t                              size;
-} ngx_http_resilience_param_t;
-
-
-#define ngx_http_resilience_field(field)                                      \
-    offsetof(ngx_http_resilience_policy_t, field),                            \
-    sizeof(((ngx_http_resilience_policy_t *) NULL)->field)
-
-
-#define NGX_HTTP_RESILIENCE_CONNECT     0x0001
-#define NGX_HTTP_RESILIENCE_FIRST_BYTE  0x0002
-#define NGX_HTTP_RESILIENCE_IDLE        0x0004
-#define NGX_HTTP_RESILIENCE_ATTEMPT     0x0008
-#define NGX_HTTP_RESILIENCE_TOTAL       0x0010
-#define NGX_HTTP_RESILIENCE_WINDOW      0x0020
-#define NGX_HTTP_RESILIENCE_MIN_CALLS   0x0040
-#define NGX_HTTP_RESILIENCE_OPEN        0x0080
-#define NGX_HTTP_RESILIENCE_OPEN_MAX    0x0100
-#define NGX_HTTP_RESILIENCE_FAILURES    0x0200
-#define NGX_HTTP_RESILIENCE_RATE        0x0400
-#define NGX_HTTP_RESILIENCE_PROBES      0x0800
-#define NGX_HTTP_RESILIENCE_SUCCESSES   0x1000
-#define NGX_HTTP_RESILIENCE_BASE        0x2000
-#define NGX_HTTP_RESILIENCE_MAX         0x4000
-
-#define NGX_HTTP_RESILIENCE_DAYS(n)     ((n) * 24 * 60 * 60 * 1000)
 
 
 static char *ngx_http_resilience_policy_directive(ngx_conf_t *cf,
@@ -76,7 +18,7 @@ static char *ngx_http_resilience_policy_preset(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx);
 static char *ngx_http_resilience_policy_timeout(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx);
-static char *ngx_http_resilience_policy_retry(ngx_conf_t *cf,
+static char *ngx_http_resilience_policy_timeout_check(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx);
 static char *ngx_http_resilience_policy_retry_on(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx);
@@ -86,15 +28,8 @@ static char *ngx_http_resilience_policy_fail_on(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx);
 static char *ngx_http_resilience_policy_non_idempotent(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx);
-static char *ngx_http_resilience_policy_breaker(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx);
-static char *ngx_http_resilience_policy_unsupported(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx);
 static char *ngx_http_resilience_policy_classes(ngx_conf_t *cf,
     uint32_t *mask);
-static ngx_int_t ngx_http_resilience_policy_param(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx, ngx_http_resilience_param_t *params,
-    ngx_str_t *arg);
 
 
 static ngx_http_resilience_policy_cmd_t  ngx_http_resilience_policy_cmds[] = {
@@ -108,21 +43,18 @@ static ngx_http_resilience_policy_cmd_t  ngx_http_resilience_policy_cmds[] = {
     { ngx_string("retry_non_idempotent"),
       ngx_http_resilience_policy_non_idempotent, 1, 1 },
     { ngx_string("breaker"), ngx_http_resilience_policy_breaker, 1, 9 },
-    { ngx_string("deadline_header"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
-    { ngx_string("stop_before"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
-    { ngx_string("retry_after"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
-    { ngx_string("retry_budget"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
-    { ngx_string("breaker_slow"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
+    { ngx_string("breaker_slow"), ngx_http_resilience_policy_slow, 1, 2 },
     { ngx_string("breaker_provider"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
-    { ngx_string("hedge"), ngx_http_resilience_policy_unsupported, 0, 9 },
+      ngx_http_resilience_policy_common, 1, 7 },
+    { ngx_string("deadline_header"),
+      ngx_http_resilience_policy_deadline, 1, 1 },
+    { ngx_string("stop_before"),
+      ngx_http_resilience_policy_stop_before, 1, 1 },
+    { ngx_string("retry_after"), ngx_http_resilience_policy_hint, 1, 1 },
+    { ngx_string("retry_budget"), ngx_http_resilience_policy_budget, 1, 2 },
+    { ngx_string("hedge"), ngx_http_resilience_policy_hedge, 1, 2 },
     { ngx_string("concurrency"),
-      ngx_http_resilience_policy_unsupported, 0, 9 },
+      ngx_http_resilience_policy_concurrency, 1, 5 },
     { ngx_null_string, NULL, 0, 0 }
 };
 
@@ -143,46 +75,6 @@ static ngx_http_resilience_param_t  ngx_http_resilience_timeout_params[] = {
     { ngx_string("total="), NGX_HTTP_RESILIENCE_MSEC,
       NGX_HTTP_RESILIENCE_TOTAL, 0, NGX_HTTP_RESILIENCE_DAYS(1),
       ngx_http_resilience_field(total) },
-    { ngx_null_string, 0, 0, 0, 0, 0, 0 }
-};
-
-
-static ngx_http_resilience_param_t  ngx_http_resilience_retry_params[] = {
-    { ngx_string("base="), NGX_HTTP_RESILIENCE_MSEC,
-      NGX_HTTP_RESILIENCE_BASE, 0, NGX_HTTP_RESILIENCE_DAYS(1),
-      ngx_http_resilience_field(backoff.base) },
-    { ngx_string("max="), NGX_HTTP_RESILIENCE_MSEC,
-      NGX_HTTP_RESILIENCE_MAX, 0, NGX_HTTP_RESILIENCE_DAYS(1),
-      ngx_http_resilience_field(backoff.max) },
-    { ngx_null_string, 0, 0, 0, 0, 0, 0 }
-};
-
-
-static ngx_http_resilience_param_t  ngx_http_resilience_breaker_params[] = {
-    { ngx_string("failures="), NGX_HTTP_RESILIENCE_NUMBER,
-      NGX_HTTP_RESILIENCE_FAILURES, 0, 1000000,
-      ngx_http_resilience_field(breaker.failures) },
-    { ngx_string("error_rate="), NGX_HTTP_RESILIENCE_PERCENT,
-      NGX_HTTP_RESILIENCE_RATE, 0, 100,
-      ngx_http_resilience_field(breaker.error_rate) },
-    { ngx_string("window="), NGX_HTTP_RESILIENCE_NUMBER,
-      NGX_HTTP_RESILIENCE_WINDOW, 1, RES_BREAKER_WINDOW,
-      ngx_http_resilience_field(breaker.window) },
-    { ngx_string("min_calls="), NGX_HTTP_RESILIENCE_NUMBER,
-      NGX_HTTP_RESILIENCE_MIN_CALLS, 1, RES_BREAKER_WINDOW,
-      ngx_http_resilience_field(breaker.min_calls) },
-    { ngx_string("open="), NGX_HTTP_RESILIENCE_MSEC,
-      NGX_HTTP_RESILIENCE_OPEN, 1, NGX_HTTP_RESILIENCE_DAYS(1),
-      ngx_http_resilience_field(breaker.open) },
-    { ngx_string("open_max="), NGX_HTTP_RESILIENCE_MSEC,
-      NGX_HTTP_RESILIENCE_OPEN_MAX, 1, NGX_HTTP_RESILIENCE_DAYS(1),
-      ngx_http_resilience_field(breaker.open_max) },
-    { ngx_string("probes="), NGX_HTTP_RESILIENCE_NUMBER,
-      NGX_HTTP_RESILIENCE_PROBES, 1, RES_BREAKER_PROBES,
-      ngx_http_resilience_field(breaker.probes) },
-    { ngx_string("successes="), NGX_HTTP_RESILIENCE_NUMBER,
-      NGX_HTTP_RESILIENCE_SUCCESSES, 1, 255,
-      ngx_http_resilience_field(breaker.successes) },
     { ngx_null_string, 0, 0, 0, 0, 0, 0 }
 };
 
@@ -318,11 +210,57 @@ static char *
 ngx_http_resilience_policy_check(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx)
 {
-    res_breaker_conf_t            *breaker;
+    if (ngx_http_resilience_policy_timeout_check(cf, ctx) != NGX_CONF_OK
+        || ngx_http_resilience_policy_retry_check(cf, ctx) != NGX_CONF_OK
+        || ngx_http_resilience_policy_breaker_check(cf, ctx) != NGX_CONF_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_policy_preset(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    u_char      *p;
+    u_char       list[256];
+    ngx_str_t   *value;
+
+    value = cf->args->elts;
+
+    if (ngx_http_resilience_preset_apply(ctx->policy, &value[1]) == NGX_OK) {
+        return NGX_CONF_OK;
+    }
+
+    p = ngx_http_resilience_preset_list(list, list + sizeof(list));
+
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                       "unknown preset \"%V\", there are:%*s", &value[1],
+                       (size_t) (p - list), list);
+
+    return NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_resilience_policy_timeout(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
+    return ngx_http_resilience_policy_params(cf, ctx,
+                                        ngx_http_resilience_timeout_params, 1);
+}
+
+
+static char *
+ngx_http_resilience_policy_timeout_check(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx)
+{
     ngx_http_resilience_policy_t  *policy;
 
     policy = ctx->policy;
-    breaker = &policy->breaker;
 
     /* a limit that only the preset gave yields to one that was said */
 
@@ -372,271 +310,6 @@ ngx_http_resilience_policy_check(ngx_conf_t *cf,
                            "\"attempt=%Mms\" does not fit in \"total=%Mms\" "
                            "in policy \"%V\", attempts will be cut short",
                            policy->attempt, policy->total, &policy->name);
-    }
-
-    if (breaker->min_calls > breaker->window
-        && !(ctx->given & NGX_HTTP_RESILIENCE_MIN_CALLS))
-    {
-        breaker->min_calls = breaker->window;
-    }
-
-    if (breaker->min_calls > breaker->window) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"min_calls=%uD\" is more than \"window=%uD\" "
-                           "in policy \"%V\", the window would never be "
-                           "looked at", breaker->min_calls, breaker->window,
-                           &policy->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if ((ctx->given & NGX_HTTP_RESILIENCE_OPEN)
-        && !(ctx->given & NGX_HTTP_RESILIENCE_OPEN_MAX))
-    {
-        breaker->open_max = 10 * ngx_min(breaker->open, UINT32_MAX / 10);
-    }
-
-    if (breaker->open > breaker->open_max) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"open=%uDms\" is longer than \"open_max=%uDms\" "
-                           "in policy \"%V\"", breaker->open,
-                           breaker->open_max, &policy->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (!breaker->off && breaker->failures == 0 && breaker->error_rate == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "with \"failures=0\" and \"error_rate=0\" the "
-                           "breaker of policy \"%V\" would never open, "
-                           "use \"breaker off\"", &policy->name);
-        return NGX_CONF_ERROR;
-    }
-
-    if (policy->backoff.max && policy->backoff.base > policy->backoff.max) {
-
-        if ((ctx->given & NGX_HTTP_RESILIENCE_BASE)
-            && (ctx->given & NGX_HTTP_RESILIENCE_MAX))
-        {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"base=%uDms\" is longer than \"max=%uDms\" "
-                               "in policy \"%V\"", policy->backoff.base,
-                               policy->backoff.max, &policy->name);
-            return NGX_CONF_ERROR;
-        }
-
-        if (ctx->given & NGX_HTTP_RESILIENCE_MAX) {
-            policy->backoff.base = policy->backoff.max;
-
-        } else {
-            policy->backoff.max = policy->backoff.base;
-        }
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_resilience_policy_preset(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx)
-{
-    u_char      *p;
-    u_char       list[256];
-    ngx_str_t   *value;
-
-    value = cf->args->elts;
-
-    if (ngx_http_resilience_preset_apply(ctx->policy, &value[1]) == NGX_OK) {
-        return NGX_CONF_OK;
-    }
-
-    p = ngx_http_resilience_preset_list(list, list + sizeof(list));
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "unknown preset \"%V\", there are:%*s", &value[1],
-                       (size_t) (p - list), list);
-
-    return NGX_CONF_ERROR;
-}
-
-
-static char *
-ngx_http_resilience_policy_timeout(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx)
-{
-    ngx_str_t   *value;
-    ngx_uint_t   i;
-
-    value = cf->args->elts;
-
-    for (i = 1; i < cf->args->nelts; i++) {
-        if (ngx_http_resilience_policy_param(cf, ctx,
-                                          ngx_http_resilience_timeout_params,
-                                          &value[i])
-            != NGX_OK)
-        {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_resilience_policy_jitter(ngx_conf_t *cf, ngx_str_t *arg,
-    res_backoff_t *backoff)
-{
-    ngx_int_t   n;
-    ngx_str_t   s;
-    ngx_uint_t  i;
-
-    static struct {
-        ngx_str_t     name;
-        res_jitter_e  jitter;
-    } jitters[] = {
-        { ngx_string("full"), RES_JITTER_FULL },
-        { ngx_string("none"), RES_JITTER_NONE },
-        { ngx_string("equal"), RES_JITTER_EQUAL },
-        { ngx_string("decorrelated"), RES_JITTER_DECORRELATED }
-    };
-
-    s.len = arg->len - (sizeof("jitter=") - 1);
-    s.data = arg->data + sizeof("jitter=") - 1;
-
-    for (i = 0; i < sizeof(jitters) / sizeof(jitters[0]); i++) {
-        if (s.len == jitters[i].name.len
-            && ngx_strcmp(s.data, jitters[i].name.data) == 0)
-        {
-            backoff->jitter = jitters[i].jitter;
-            return NGX_CONF_OK;
-        }
-    }
-
-    /* "±30%", in UTF-8, or "+-30%" */
-
-    if (s.len > 3
-        && (ngx_strncmp(s.data, "\xc2\xb1", 2) == 0
-            || ngx_strncmp(s.data, "+-", 2) == 0)
-        && s.data[s.len - 1] == '%')
-    {
-        n = ngx_atoi(s.data + 2, s.len - 3);
-
-        if (n >= 1 && n <= 100) {
-            backoff->jitter = RES_JITTER_SPREAD;
-            backoff->spread = n;
-            return NGX_CONF_OK;
-        }
-    }
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "invalid jitter \"%V\", use none, full, equal, "
-                       "decorrelated or a spread such as +-30%%", &s);
-
-    return NGX_CONF_ERROR;
-}
-
-
-static char *
-ngx_http_resilience_policy_strategy(ngx_conf_t *cf, ngx_str_t *arg,
-    res_backoff_t *backoff)
-{
-    u_char  *s;
-
-    s = arg->data + sizeof("strategy=") - 1;
-
-    if (ngx_strcmp(s, "exponential") == 0) {
-        backoff->strategy = RES_BACKOFF_EXPONENTIAL;
-
-    } else if (ngx_strcmp(s, "linear") == 0) {
-        backoff->strategy = RES_BACKOFF_LINEAR;
-
-    } else if (ngx_strcmp(s, "constant") == 0) {
-        backoff->strategy = RES_BACKOFF_CONSTANT;
-
-    } else {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid strategy \"%s\", use exponential, "
-                           "linear or constant", s);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_resilience_policy_factor(ngx_conf_t *cf, ngx_str_t *arg,
-    res_backoff_t *backoff)
-{
-    ngx_int_t  n;
-
-    n = ngx_atofp(arg->data + sizeof("factor=") - 1,
-                  arg->len - (sizeof("factor=") - 1), 3);
-
-    if (n < 1000 || n > 100000) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"%V\", a factor is from 1 to 100", arg);
-        return NGX_CONF_ERROR;
-    }
-
-    backoff->factor = n;
-
-    return NGX_CONF_OK;
-}
-
-
-static char *
-ngx_http_resilience_policy_retry(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx)
-{
-    char                          *rv;
-    ngx_int_t                      n;
-    ngx_str_t                     *value;
-    ngx_uint_t                     i;
-    ngx_http_resilience_policy_t  *policy;
-
-    value = cf->args->elts;
-    policy = ctx->policy;
-
-    n = ngx_atoi(value[1].data, value[1].len);
-
-    if (n == NGX_ERROR || n > 100) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid number of retries \"%V\", "
-                           "it must be from 0 to 100", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    policy->retries = n;
-
-    for (i = 2; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "jitter=", 7) == 0) {
-            rv = ngx_http_resilience_policy_jitter(cf, &value[i],
-                                                   &policy->backoff);
-
-        } else if (ngx_strncmp(value[i].data, "strategy=", 9) == 0) {
-            rv = ngx_http_resilience_policy_strategy(cf, &value[i],
-                                                     &policy->backoff);
-
-        } else if (ngx_strncmp(value[i].data, "factor=", 7) == 0) {
-            rv = ngx_http_resilience_policy_factor(cf, &value[i],
-                                                   &policy->backoff);
-
-        } else if (ngx_http_resilience_policy_param(cf, ctx,
-                                            ngx_http_resilience_retry_params,
-                                            &value[i])
-                   == NGX_OK)
-        {
-            rv = NGX_CONF_OK;
-
-        } else {
-            rv = NGX_CONF_ERROR;
-        }
-
-        if (rv != NGX_CONF_OK) {
-            return rv;
-        }
     }
 
     return NGX_CONF_OK;
@@ -693,7 +366,7 @@ ngx_http_resilience_policy_classes(ngx_conf_t *cf, uint32_t *mask)
         }
 
         if (outcome == RES_SUCCESS || outcome == RES_CLIENT_ABORT
-            || outcome == RES_CANCELLED)
+            || outcome == RES_CANCELLED || outcome == RES_SHUTDOWN)
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "outcome class \"%V\" cannot be in \"%V\", "
@@ -735,32 +408,17 @@ ngx_http_resilience_policy_non_idempotent(ngx_conf_t *cf,
 }
 
 
-static char *
-ngx_http_resilience_policy_breaker(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx)
+char *
+ngx_http_resilience_policy_params(ngx_conf_t *cf,
+    ngx_http_resilience_policy_ctx_t *ctx, ngx_http_resilience_param_t *params,
+    ngx_uint_t n)
 {
-    ngx_str_t   *value;
-    ngx_uint_t   i;
+    ngx_str_t  *value;
 
     value = cf->args->elts;
 
-    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) {
-        ctx->policy->breaker.off = 1;
-        return NGX_CONF_OK;
-    }
-
-    for (i = 1; i < cf->args->nelts; i++) {
-
-        if (ngx_strncmp(value[i].data, "ramp=", 5) == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"ramp=\" of \"breaker\" is not supported "
-                               "yet");
-            return NGX_CONF_ERROR;
-        }
-
-        if (ngx_http_resilience_policy_param(cf, ctx,
-                                          ngx_http_resilience_breaker_params,
-                                          &value[i])
+    for ( /* void */ ; n < cf->args->nelts; n++) {
+        if (ngx_http_resilience_policy_param(cf, ctx, params, &value[n])
             != NGX_OK)
         {
             return NGX_CONF_ERROR;
@@ -771,23 +429,7 @@ ngx_http_resilience_policy_breaker(ngx_conf_t *cf,
 }
 
 
-static char *
-ngx_http_resilience_policy_unsupported(ngx_conf_t *cf,
-    ngx_http_resilience_policy_ctx_t *ctx)
-{
-    ngx_str_t  *value;
-
-    value = cf->args->elts;
-
-    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                       "\"%V\" in policy \"%V\" is not supported yet",
-                       &value[0], &ctx->policy->name);
-
-    return NGX_CONF_ERROR;
-}
-
-
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_policy_param(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx, ngx_http_resilience_param_t *params,
     ngx_str_t *arg)

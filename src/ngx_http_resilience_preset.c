@@ -121,6 +121,9 @@ ngx_http_resilience_preset_set(ngx_http_resilience_policy_t *policy,
 
     policy->non_idempotent = preset->non_idempotent;
 
+    policy->hints = 1;
+    policy->hint_max = 60000;
+
     policy->breaker.failures = preset->failures;
     policy->breaker.error_rate = 50;
     policy->breaker.window = 100;

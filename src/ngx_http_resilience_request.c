@@ -25,6 +25,12 @@ static ngx_int_t ngx_http_resilience_request_headers(
     ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_request_skipped(
     ngx_http_resilience_attempt_t *a, ngx_table_elt_t *h);
+static ngx_uint_t ngx_http_resilience_request_own(
+    ngx_http_resilience_attempt_t *a);
+static ngx_uint_t ngx_http_resilience_request_is_deadline(
+    ngx_http_resilience_attempt_t *a, ngx_table_elt_t *h);
+static ngx_int_t ngx_http_resilience_request_deadline(
+    ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_request_listed(ngx_str_t *list,
     ngx_table_elt_t *h);
 static ngx_uint_t ngx_http_resilience_request_named(ngx_http_request_t *r,
@@ -96,6 +102,7 @@ ngx_http_resilience_request_prepare(ngx_http_resilience_attempt_t *a)
 
     if (ngx_http_resilience_request_path(a) != NGX_OK
         || ngx_http_resilience_request_headers(a) != NGX_OK
+        || ngx_http_resilience_request_deadline(a) != NGX_OK
         || ngx_http_resilience_request_key(a) != NGX_OK)
     {
         return NGX_ERROR;
@@ -165,7 +172,7 @@ ngx_http_resilience_request_headers(ngx_http_resilience_attempt_t *a)
     r = a->call->request;
     sr = a->request;
 
-    n = 2;
+    n = 3;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         n += part->nelts;
@@ -224,6 +231,11 @@ ngx_http_resilience_request_skipped(ngx_http_resilience_attempt_t *a,
         return 1;
     }
 
+    if (ngx_http_resilience_request_is_deadline(a, h)) {
+        /* what is left is added */
+        return 1;
+    }
+
     if (a->step->provider->dialect->event
         && h->key.len == sizeof("accept-encoding") - 1
         && ngx_strncmp(h->lowcase_key, "accept-encoding", h->key.len) == 0)
@@ -232,12 +244,69 @@ ngx_http_resilience_request_skipped(ngx_http_resilience_attempt_t *a,
         return 1;
     }
 
-    if (a->step->provider->key == NULL && a->call->step == 0) {
+    if (ngx_http_resilience_request_own(a)) {
         return 0;
     }
 
     return ngx_http_resilience_request_listed(ngx_http_resilience_credentials,
                                               h);
+}
+
+
+/*
+ * Is the client's credential meant for this provider?  It is for the first one
+ * that the chain names, in whatever order they are asked.
+ */
+
+static ngx_uint_t
+ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a)
+{
+    return a->step->provider->key == NULL
+           && a->step == a->call->chain->steps.elts;
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_request_is_deadline(ngx_http_resilience_attempt_t *a,
+    ngx_table_elt_t *h)
+{
+    ngx_str_t  *name;
+
+    name = &a->step->policy->deadline_header;
+
+    return name->len && name->len == h->key.len
+           && ngx_strncmp(name->data, h->lowcase_key, name->len) == 0;
+}
+
+
+/* each attempt is told how much of the call's time is left, in ms */
+
+static ngx_int_t
+ngx_http_resilience_request_deadline(ngx_http_resilience_attempt_t *a)
+{
+    ngx_str_t            value, *name;
+    ngx_msec_int_t       left;
+    ngx_http_request_t  *sr;
+
+    name = &a->step->policy->deadline_header;
+    left = ngx_http_resilience_call_left(a->call);
+
+    if (name->len == 0 || left == NGX_MAX_INT_T_VALUE) {
+        return NGX_OK;
+    }
+
+    sr = a->request;
+
+    value.data = ngx_pnalloc(sr->pool, NGX_INT_T_LEN);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    value.len = ngx_sprintf(value.data, "%M", (ngx_msec_t) ngx_max(left, 0))
+                - value.data;
+
+    return ngx_http_resilience_request_add(sr, (char *) name->data, &value)
+               ? NGX_OK : NGX_ERROR;
 }
 
 
@@ -333,7 +402,7 @@ ngx_http_resilience_request_key(ngx_http_resilience_attempt_t *a)
 
     if (a->step->provider->key == NULL) {
 
-        if (a->call->step) {
+        if (!ngx_http_resilience_request_own(a)) {
             ngx_http_resilience_request_strip(sr);
         }
 

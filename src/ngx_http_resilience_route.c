@@ -10,6 +10,9 @@
 /* which provider of the chain is asked next, and when */
 
 
+/* latencies that must be known for a hedge that goes by them */
+#define NGX_HTTP_RESILIENCE_HEDGE_SAMPLES  100
+
 /* how often a half-open breaker without a free permit is asked again, ms */
 #define NGX_HTTP_RESILIENCE_PERMIT_POLL  50
 
@@ -17,6 +20,13 @@
 static ngx_uint_t ngx_http_resilience_route_retry(
     ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a,
     ngx_msec_t *delay);
+static ngx_msec_t ngx_http_resilience_route_delay(
+    ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a);
+static ngx_uint_t ngx_http_resilience_route_in_time(
+    ngx_http_resilience_call_t *call, ngx_http_resilience_policy_t *policy,
+    ngx_msec_t delay);
+static void ngx_http_resilience_route_denied(ngx_http_resilience_attempt_t *a,
+    ngx_http_resilience_denial_e reason);
 static ngx_uint_t ngx_http_resilience_route_may_resend(
     ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_route_step(
@@ -27,6 +37,10 @@ static ngx_int_t ngx_http_resilience_route_try(
 static ngx_int_t ngx_http_resilience_route_attempt(
     ngx_http_resilience_call_t *call, ngx_http_resilience_step_t *step,
     ngx_http_resilience_ticket_t *ticket);
+static ngx_msec_t ngx_http_resilience_route_hedge_delay(
+    ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a);
+static ngx_msec_t ngx_http_resilience_route_lease(
+    ngx_http_resilience_step_t *step);
 static ngx_int_t ngx_http_resilience_route_when_open(
     ngx_http_resilience_call_t *call);
 
@@ -37,9 +51,10 @@ void
 ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
 {
     ngx_msec_t                      delay;
+    ngx_uint_t                      resend;
     ngx_http_resilience_attempt_t  *a;
 
-    a = call->attempt;
+    a = call->settled;
 
     call->outcome = a->outcome;
 
@@ -49,17 +64,15 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
         return;
     }
 
-    if (a->step->policy->fail_on & res_bit(a->outcome) && !a->stale) {
-        call->failed = 1;
-    }
+    resend = ngx_http_resilience_route_may_resend(a);
 
-    if (call->kept.attempt == NULL && a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
-        call->kept.attempt = a;
-    }
+    if (!ngx_http_resilience_route_moves_on(a, a->outcome) || !resend) {
 
-    if (!ngx_http_resilience_route_moves_on(a, a->outcome)
-        || !ngx_http_resilience_route_may_resend(a))
-    {
+        if (!resend) {
+            ngx_http_resilience_route_denied(a,
+                                           NGX_HTTP_RESILIENCE_NOT_IDEMPOTENT);
+        }
+
         if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
             call->kept.attempt = a;
         }
@@ -75,7 +88,15 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
             return;
         }
 
-    } else if (!ngx_http_resilience_route_step(call, a->outcome)) {
+        ngx_http_resilience_route_next(call);
+        return;
+    }
+
+    if (a->hint) {
+        ngx_http_resilience_permit_rest(a, a->hint);
+    }
+
+    if (!ngx_http_resilience_route_step(call, a->outcome)) {
         ngx_http_resilience_call_spent(call);
         return;
     }
@@ -92,7 +113,8 @@ ngx_http_resilience_route_moves_on(ngx_http_resilience_attempt_t *a,
 
     policy = a->step->policy;
 
-    return ((policy->retry_on | policy->fallback_on) & res_bit(outcome)) != 0;
+    return ((policy->retry_on | policy->fallback_on) & res_bit(outcome)) != 0
+           || a->should_retry;
 }
 
 
@@ -108,7 +130,7 @@ ngx_http_resilience_route_retry(ngx_http_resilience_call_t *call,
 
     *delay = 0;
 
-    if (call->attempts >= call->chain->attempts) {
+    if (call->attempts >= call->chain->attempts || call->hedges) {
         return 0;
     }
 
@@ -120,16 +142,33 @@ ngx_http_resilience_route_retry(ngx_http_resilience_call_t *call,
         return 1;
     }
 
-    if (!(policy->retry_on & res_bit(a->outcome))
-        || call->retried >= policy->retries)
-    {
+    if (!(policy->retry_on & res_bit(a->outcome)) && !a->should_retry) {
         return 0;
     }
 
-    *delay = res_backoff_delay(&policy->backoff, call->retried + 1,
-                               call->backoff, ngx_http_resilience_random());
+    if (a->should_not_retry) {
+        return 0;
+    }
 
-    if ((ngx_msec_int_t) *delay >= ngx_http_resilience_call_left(call)) {
+    if (call->retried >= policy->retries) {
+        ngx_http_resilience_route_denied(a, NGX_HTTP_RESILIENCE_MAX_RETRIES);
+        return 0;
+    }
+
+    *delay = ngx_http_resilience_route_delay(call, a);
+
+    if (!ngx_http_resilience_route_in_time(call, policy, *delay)) {
+        ngx_http_resilience_route_denied(a, NGX_HTTP_RESILIENCE_NO_TIME);
+        return 0;
+    }
+
+    if (a->hint > policy->hint_max || a->rest > *delay) {
+        /* the provider, or its breaker, would refuse it */
+        return 0;
+    }
+
+    if (!ngx_http_resilience_permit_retry(call, a->step)) {
+        ngx_http_resilience_route_denied(a, NGX_HTTP_RESILIENCE_NO_BUDGET);
         return 0;
     }
 
@@ -142,6 +181,64 @@ ngx_http_resilience_route_retry(ngx_http_resilience_call_t *call,
                   res_outcome_name(a->outcome), *delay);
 
     return 1;
+}
+
+
+/* the backoff, or what the provider asks for if that is longer */
+
+static ngx_msec_t
+ngx_http_resilience_route_delay(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_attempt_t *a)
+{
+    uint32_t    bits;
+    ngx_msec_t  delay, hint;
+
+    bits = ngx_http_resilience_random();
+
+    delay = res_backoff_delay(&a->step->policy->backoff, call->retried + 1,
+                              call->backoff, bits);
+
+    /* never earlier than was asked, and not all at the same moment */
+
+    hint = a->hint + (a->hint / 10 * (bits & 0xff)) / 256;
+
+    return ngx_max(delay, hint);
+}
+
+
+/* is there enough time for an attempt that begins after the delay? */
+
+static ngx_uint_t
+ngx_http_resilience_route_in_time(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_policy_t *policy, ngx_msec_t delay)
+{
+    ngx_msec_int_t  left;
+
+    left = ngx_http_resilience_call_left(call);
+
+    return left == NGX_MAX_INT_T_VALUE
+           || left - (ngx_msec_int_t) delay
+              > (ngx_msec_int_t) policy->stop_before;
+}
+
+
+const char *
+ngx_http_resilience_denial_name(ngx_http_resilience_denial_e reason)
+{
+    static const char  *names[] = {
+        "max_retries", "deadline", "budget", "non_idempotent"
+    };
+
+    return names[reason];
+}
+
+
+static void
+ngx_http_resilience_route_denied(ngx_http_resilience_attempt_t *a,
+    ngx_http_resilience_denial_e reason)
+{
+    (void) ngx_atomic_fetch_add(&a->step->provider->counters->denied[reason],
+                                1);
 }
 
 
@@ -164,10 +261,9 @@ ngx_http_resilience_route_step(ngx_http_resilience_call_t *call,
 {
     ngx_http_resilience_step_t  *step;
 
-    step = call->chain->steps.elts;
-    step += call->step;
+    step = call->steps[call->step];
 
-    if (!(step->policy->fallback_on & res_bit(outcome))
+    if (!((step->policy->fallback_on | RES_REFUSED) & res_bit(outcome))
         || call->no_fallback
         || call->step + 1 >= call->chain->steps.nelts
         || call->attempts >= call->chain->attempts)
@@ -178,12 +274,14 @@ ngx_http_resilience_route_step(ngx_http_resilience_call_t *call,
     if (call->open_until == 0 || call->attempts) {
         ngx_log_error(NGX_LOG_INFO, call->request->connection->log, 0,
                       "fallback from provider \"%V\" to \"%V\" after %s",
-                      &step[0].provider->name, &step[1].provider->name,
+                      &step->provider->name,
+                      &call->steps[call->step + 1]->provider->name,
                       res_outcome_name(outcome));
     }
 
     call->step++;
     call->retried = 0;
+    call->retry_granted = 0;
     call->backoff = 0;
     call->resent = 0;
 
@@ -204,13 +302,13 @@ ngx_http_resilience_route_next(ngx_http_resilience_call_t *call)
 
     for ( ;; ) {
 
-        if (ngx_http_resilience_call_left(call) <= 0) {
+        if (!ngx_http_resilience_route_in_time(call, call->policy, 0)) {
+            ngx_http_resilience_permit_unsent(call, call->steps[call->step]);
             call->outcome = RES_TIMEOUT;
             break;
         }
 
-        step = call->chain->steps.elts;
-        step += call->step;
+        step = call->steps[call->step];
 
         rc = ngx_http_resilience_route_try(call, step, &outcome);
 
@@ -265,8 +363,6 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
     uint64_t                       wait;
     ngx_int_t                      rc;
     ngx_str_t                     *key;
-    ngx_msec_t                     lease;
-    res_admit_e                    admit;
     ngx_http_resilience_ticket_t   ticket;
 
     if (step->provider->key) {
@@ -297,22 +393,21 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
         }
     }
 
-    lease = step->policy->attempt ? step->policy->attempt : 3600 * 1000;
     wait = 0;
 
     ngx_memzero(&ticket, sizeof(ngx_http_resilience_ticket_t));
 
-    admit = ngx_http_resilience_zone_admit(call, step, lease + 1000, &ticket,
-                                           &wait);
-    if (admit == RES_ADMIT_YES) {
+    *outcome = ngx_http_resilience_permit_admit(call, step,
+                                         ngx_http_resilience_route_lease(step),
+                                         &ticket, &wait);
+
+    if (*outcome == RES_SUCCESS) {
         return ngx_http_resilience_route_attempt(call, step, &ticket);
     }
 
-    *outcome = (admit == RES_ADMIT_OPEN) ? RES_BREAKER_OPEN : RES_NO_PERMIT;
-
-    if (admit == RES_ADMIT_NO_PERMIT) {
-        /* long before its lease ends, the probe may have */
-        wait = ngx_min(wait, NGX_HTTP_RESILIENCE_PERMIT_POLL);
+    if (*outcome == RES_NO_PERMIT || *outcome == RES_LIMITED) {
+        /* another attempt may end at any time */
+        wait = NGX_HTTP_RESILIENCE_PERMIT_POLL;
     }
 
     if (!call->refused || wait < call->retry_after) {
@@ -330,6 +425,7 @@ static ngx_int_t
 ngx_http_resilience_route_attempt(ngx_http_resilience_call_t *call,
     ngx_http_resilience_step_t *step, ngx_http_resilience_ticket_t *ticket)
 {
+    ngx_msec_t                      delay;
     ngx_http_resilience_attempt_t   none;
     ngx_http_resilience_attempt_t  *a;
 
@@ -343,13 +439,14 @@ ngx_http_resilience_route_attempt(ngx_http_resilience_call_t *call,
         none.step = step;
         none.ticket = *ticket;
 
-        ngx_http_resilience_zone_record(&none, RES_RESULT_NEUTRAL);
+        ngx_http_resilience_permit_record(&none, RES_RESULT_NEUTRAL);
 
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     a->call = call;
     a->step = step;
+    a->hedge = (call->state == NGX_HTTP_RESILIENCE_CALL_RUNNING);
     a->ticket = *ticket;
     a->number = ++call->attempts;
     a->failed_before = call->failed;
@@ -358,14 +455,140 @@ ngx_http_resilience_route_attempt(ngx_http_resilience_call_t *call,
     ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_PERMITTED);
 
     call->attempt = a;
+    call->running++;
     call->state = NGX_HTTP_RESILIENCE_CALL_RUNNING;
 
     if (ngx_http_resilience_attempt_start(a) != NGX_OK) {
-        ngx_http_resilience_zone_record(a, RES_RESULT_NEUTRAL);
+        ngx_http_resilience_permit_record(a, RES_RESULT_NEUTRAL);
+        call->running--;
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
+    delay = ngx_http_resilience_route_hedge_delay(call, a);
+
+    if (delay) {
+        ngx_add_timer(&call->timer, delay);
+    }
+
     return NGX_OK;
+}
+
+
+/* ms until the attempt has a hedge beside it; 0: it won't have one */
+
+static ngx_msec_t
+ngx_http_resilience_route_hedge_delay(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_attempt_t *a)
+{
+    int64_t                        ms;
+    ngx_http_resilience_policy_t  *policy;
+
+    policy = a->step->policy;
+
+    if (call->hedges >= policy->hedge_max
+        || !(call->resendable || policy->non_idempotent))
+    {
+        return 0;
+    }
+
+    if (!policy->hedge_p95) {
+        return policy->hedge_after;
+    }
+
+    ms = res_histogram_percentile(&a->step->provider->counters->first_byte,
+                                  950, NGX_HTTP_RESILIENCE_HEDGE_SAMPLES,
+                                  ngx_current_msec);
+
+    return (ms < 0) ? 0 : ngx_max((ngx_msec_t) ms, 1);
+}
+
+
+void
+ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
+{
+    ngx_uint_t                     next;
+    ngx_str_t                     *key;
+    res_outcome_e                  rc;
+    uint64_t                       wait;
+    ngx_http_resilience_step_t    *step;
+    ngx_http_resilience_ticket_t   ticket;
+
+    /* the next provider, or the last one a second time */
+
+    next = call->step;
+
+    if (next + 1 < call->chain->steps.nelts && !call->no_fallback) {
+        next++;
+    }
+
+    step = call->steps[next];
+
+    if (ngx_exiting || call->attempts >= call->chain->attempts
+        || !ngx_http_resilience_route_in_time(call, call->policy, 0))
+    {
+        return;
+    }
+
+    if (step->provider->key) {
+        key = ngx_http_resilience_key_get(step->provider->key,
+                                          call->request->connection->log);
+        if (key->len == 0) {
+            return;
+        }
+    }
+
+    if (step->provider->models
+        && ngx_http_resilience_request_check(call) != NGX_OK)
+    {
+        return;
+    }
+
+    if (!ngx_http_resilience_permit_closed(call, step)) {
+        /* the few permits of a half-open one are not for hedges */
+        return;
+    }
+
+    if (!ngx_http_resilience_permit_retry(call, step)) {
+        ngx_http_resilience_route_denied(call->attempt,
+                                         NGX_HTTP_RESILIENCE_NO_BUDGET);
+        return;
+    }
+
+    ngx_memzero(&ticket, sizeof(ngx_http_resilience_ticket_t));
+
+    rc = ngx_http_resilience_permit_admit(call, step,
+                                          ngx_http_resilience_route_lease(step),
+                                          &ticket, &wait);
+    if (rc != RES_SUCCESS) {
+        return;
+    }
+
+    call->step = next;
+    call->hedges++;
+
+    (void) ngx_atomic_fetch_add(&step->provider->counters->hedges, 1);
+
+    ngx_log_error(NGX_LOG_INFO, call->request->connection->log, 0,
+                  "hedge at provider \"%V\" beside \"%V\"",
+                  &step->provider->name, &call->attempt->step->provider->name);
+
+    if (ngx_http_resilience_route_attempt(call, step, &ticket) != NGX_OK) {
+        ngx_log_error(NGX_LOG_CRIT, call->request->connection->log, 0,
+                      "no memory for a hedge");
+    }
+}
+
+
+/*
+ * ms after which a permit comes back by itself: later than the attempt's own
+ * limit, so that it is certainly lost then.
+ */
+
+static ngx_msec_t
+ngx_http_resilience_route_lease(ngx_http_resilience_step_t *step)
+{
+    return (step->policy->attempt ? step->policy->attempt : 3600 * 1000)
+           + 1000;
 }
 
 
@@ -394,11 +617,10 @@ ngx_http_resilience_route_when_open(ngx_http_resilience_call_t *call)
 
         call->step = call->least_open;
 
-        step = chain->steps.elts;
-        step += call->step;
+        step = call->steps[call->step];
 
         ngx_memzero(&ticket, sizeof(ngx_http_resilience_ticket_t));
-        ngx_http_resilience_zone_force(call, step, &ticket);
+        ngx_http_resilience_permit_force(call, step, &ticket);
 
         return ngx_http_resilience_route_attempt(call, step, &ticket);
     }

@@ -33,47 +33,38 @@ typedef struct {
 } ngx_http_resilience_query_t;
 
 
-typedef struct {
-    ngx_pool_t                      *pool;
-    ngx_chain_t                     *first;
-    ngx_chain_t                    **last;
-    ngx_buf_t                       *buf;
-    off_t                            size;
-    unsigned                         failed:1;
-} ngx_http_resilience_out_t;
-
-
 static ngx_int_t ngx_http_resilience_status_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_resilience_status_query(ngx_http_request_t *r,
     ngx_http_resilience_query_t *q);
-static ngx_int_t ngx_http_resilience_status_arg(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
 static void ngx_http_resilience_status_json(ngx_http_request_t *r,
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_providers(
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
+static void ngx_http_resilience_status_denied(
+    ngx_http_resilience_counters_t *counters, ngx_http_resilience_out_t *out);
+static void ngx_http_resilience_status_latency(
+    ngx_http_resilience_counters_t *counters, ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_breakers(
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
-static ngx_uint_t ngx_http_resilience_status_wanted(
+static ngx_uint_t ngx_http_resilience_status_asked(
     ngx_http_resilience_shared_t *shared, ngx_http_resilience_query_t *q,
     res_cell_t *cell);
 static void ngx_http_resilience_status_breaker(
     ngx_http_resilience_shared_t *shared, res_cell_t *cell,
     ngx_http_resilience_out_t *out);
-static ngx_int_t ngx_http_resilience_status_send(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_http_resilience_out_t *out);
-static void ngx_http_resilience_status_printf(ngx_http_resilience_out_t *out,
-    const char *fmt, ...);
-static void ngx_http_resilience_status_string(ngx_http_resilience_out_t *out,
-    const u_char *data, size_t len);
+static void ngx_http_resilience_status_state(res_breaker_t *b,
+    ngx_http_resilience_out_t *out);
+static ngx_uint_t ngx_http_resilience_status_shown(res_breaker_t *b);
 
 
 char *
 ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
+    ngx_http_resilience_loc_conf_t *rlcf = conf;
+
     ngx_str_t                 *value;
     ngx_uint_t                 i;
     ngx_http_core_loc_conf_t  *clcf;
@@ -86,10 +77,17 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
         }
 
-        if (ngx_strcmp(value[i].data, "prometheus") == 0
-            || ngx_strcmp(value[i].data, "html") == 0
-            || ngx_strcmp(value[i].data, "admin") == 0)
-        {
+        if (ngx_strcmp(value[i].data, "admin") == 0) {
+            rlcf->admin = 1;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "prometheus") == 0) {
+            rlcf->prometheus = 1;
+            continue;
+        }
+
+        if (ngx_strcmp(value[i].data, "html") == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "\"%V\" of \"resilience_status\" is not "
                                "supported yet", &value[i]);
@@ -97,8 +95,8 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\", use \"json\"",
-                           &value[i]);
+                           "invalid parameter \"%V\", use \"json\", "
+                           "\"prometheus\" or \"admin\"", &value[i]);
         return NGX_CONF_ERROR;
     }
 
@@ -115,11 +113,8 @@ ngx_http_resilience_status_handler(ngx_http_request_t *r)
     ngx_int_t                         rc;
     ngx_http_resilience_out_t         out;
     ngx_http_resilience_query_t       q;
+    ngx_http_resilience_loc_conf_t   *rlcf;
     ngx_http_resilience_main_conf_t  *rmcf;
-
-    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
-        return NGX_HTTP_NOT_ALLOWED;
-    }
 
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
@@ -127,14 +122,31 @@ ngx_http_resilience_status_handler(ngx_http_request_t *r)
     }
 
     rmcf = ngx_http_get_module_main_conf(r, ngx_http_resilience_module);
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_resilience_module);
 
     if (rmcf->zone == NULL) {
         return NGX_HTTP_NOT_FOUND;
     }
 
-    ngx_memzero(&out, sizeof(ngx_http_resilience_out_t));
-    out.pool = r->pool;
-    out.last = &out.first;
+    if (r->method == NGX_HTTP_POST && rlcf->admin) {
+        return ngx_http_resilience_admin(r, rmcf->zone);
+    }
+
+    if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
+        return ngx_http_resilience_status_say(r, NGX_HTTP_NOT_ALLOWED,
+                                              "error", rlcf->admin
+                                        ? "use GET, HEAD or POST"
+                                        : "use GET or HEAD, admin is off");
+    }
+
+    ngx_http_resilience_out_init(&out, r->pool);
+
+    if (rlcf->prometheus) {
+        ngx_http_resilience_prometheus(rmcf, &out);
+
+        return ngx_http_resilience_out_send(r, NGX_HTTP_OK,
+                                            "text/plain; version=0.0.4", &out);
+    }
 
     rc = ngx_http_resilience_status_query(r, &q);
 
@@ -143,17 +155,33 @@ ngx_http_resilience_status_handler(ngx_http_request_t *r)
     }
 
     if (rc == NGX_DECLINED) {
-        ngx_http_resilience_status_printf(&out,
+        ngx_http_resilience_out_printf(&out,
             "{\"error\":\"state is closed, open or half_open, limit is from "
             "1 to %d, after is a number that an answer gave as next\"}",
             NGX_HTTP_RESILIENCE_MOST);
 
-        return ngx_http_resilience_status_send(r, NGX_HTTP_BAD_REQUEST, &out);
+        return ngx_http_resilience_out_send(r, NGX_HTTP_BAD_REQUEST,
+                                            "application/json", &out);
     }
 
     ngx_http_resilience_status_json(r, rmcf, &q, &out);
 
-    return ngx_http_resilience_status_send(r, NGX_HTTP_OK, &out);
+    return ngx_http_resilience_out_send(r, NGX_HTTP_OK, "application/json",
+                                        &out);
+}
+
+
+ngx_int_t
+ngx_http_resilience_status_say(ngx_http_request_t *r, ngx_uint_t status,
+    const char *name, const char *text)
+{
+    ngx_http_resilience_out_t  out;
+
+    ngx_http_resilience_out_init(&out, r->pool);
+
+    ngx_http_resilience_out_printf(&out, "{\"%s\":\"%s\"}\n", name, text);
+
+    return ngx_http_resilience_out_send(r, status, "application/json", &out);
 }
 
 
@@ -233,7 +261,7 @@ ngx_http_resilience_status_query(ngx_http_request_t *r,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_status_arg(ngx_http_request_t *r, const char *name,
     ngx_str_t *value)
 {
@@ -275,11 +303,11 @@ ngx_http_resilience_status_json(ngx_http_request_t *r,
     ccf = (ngx_core_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
                                            ngx_core_module);
 
-    ngx_http_resilience_status_printf(out, "{\"zone\":{\"name\":");
-    ngx_http_resilience_status_string(out, shm_zone->shm.name.data,
+    ngx_http_resilience_out_printf(out, "{\"zone\":{\"name\":");
+    ngx_http_resilience_out_string(out, shm_zone->shm.name.data,
                                       shm_zone->shm.name.len);
 
-    ngx_http_resilience_status_printf(out,
+    ngx_http_resilience_out_printf(out,
                                       ",\"size\":%uz,\"used\":%uz,"
                                       "\"cells\":%uD,\"capacity\":%uD,"
                                       "\"evictions\":%uL},"
@@ -293,9 +321,9 @@ ngx_http_resilience_status_json(ngx_http_request_t *r,
                                       ngx_exiting ? "true" : "false");
 
     ngx_http_resilience_status_providers(rmcf, q, out);
-    ngx_http_resilience_status_printf(out, ",");
+    ngx_http_resilience_out_printf(out, ",");
     ngx_http_resilience_status_breakers(rmcf, q, out);
-    ngx_http_resilience_status_printf(out, "}\n");
+    ngx_http_resilience_out_printf(out, "}\n");
 }
 
 
@@ -310,7 +338,7 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
     providers = rmcf->providers.elts;
     any = 0;
 
-    ngx_http_resilience_status_printf(out, "\"providers\":[");
+    ngx_http_resilience_out_printf(out, "\"providers\":[");
 
     for (i = 0; i < rmcf->providers.nelts; i++) {
 
@@ -324,11 +352,11 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
             continue;
         }
 
-        ngx_http_resilience_status_printf(out, "%s{\"name\":", any ? "," : "");
-        ngx_http_resilience_status_string(out, counters->name, counters->len);
+        ngx_http_resilience_out_printf(out, "%s{\"name\":", any ? "," : "");
+        ngx_http_resilience_out_string(out, counters->name, counters->len);
 
-        ngx_http_resilience_status_printf(out,
-                                          ",\"inflight\":%uA,\"attempts\":%uA,"
+        ngx_http_resilience_out_printf(out,
+                                          ",\"inflight\":%ui,\"attempts\":%uA,"
                                           "\"successes\":%uA,\"failures\":{",
                                           counters->inflight,
                                           counters->attempts,
@@ -341,18 +369,72 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
                 continue;
             }
 
-            ngx_http_resilience_status_printf(out, "%s\"%s\":%uA",
+            ngx_http_resilience_out_printf(out, "%s\"%s\":%uA",
                                               some ? "," : "",
                                               res_outcome_name(n),
                                               counters->outcomes[n]);
             some = 1;
         }
 
-        ngx_http_resilience_status_printf(out, "}}");
+        ngx_http_resilience_out_printf(out, "},\"retry_denied\":{");
+        ngx_http_resilience_status_denied(counters, out);
+        ngx_http_resilience_out_printf(out, "},\"latency_ms\":{");
+        ngx_http_resilience_status_latency(counters, out);
+        ngx_http_resilience_out_printf(out, "},\"breaker\":{");
+        ngx_http_resilience_status_state(&counters->breaker, out);
+        ngx_http_resilience_out_printf(out, "}}");
         any = 1;
     }
 
-    ngx_http_resilience_status_printf(out, "]");
+    ngx_http_resilience_out_printf(out, "]");
+}
+
+
+static void
+ngx_http_resilience_status_denied(ngx_http_resilience_counters_t *counters,
+    ngx_http_resilience_out_t *out)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_RESILIENCE_DENIALS; i++) {
+        ngx_http_resilience_out_printf(out, "%s\"%s\":%uA",
+                                          i ? "," : "",
+                                       ngx_http_resilience_denial_name(i),
+                                          counters->denied[i]);
+    }
+}
+
+
+/* to the commit, of the last one to two minutes; -1: nothing is known */
+
+static void
+ngx_http_resilience_status_latency(ngx_http_resilience_counters_t *counters,
+    ngx_http_resilience_out_t *out)
+{
+    int64_t     ms;
+    ngx_uint_t  i;
+
+    static struct {
+        const char  *name;
+        uint32_t     permille;
+    } percentiles[] = { { "p50", 500 }, { "p95", 950 }, { "p99", 990 } };
+
+    for (i = 0; i < 3; i++) {
+
+        ms = res_histogram_percentile(&counters->first_byte,
+                                      percentiles[i].permille, 1,
+                                      ngx_current_msec);
+
+        if (ms < 0) {
+            ngx_http_resilience_out_printf(out, "%s\"%s\":null",
+                                              i ? "," : "",
+                                              percentiles[i].name);
+            continue;
+        }
+
+        ngx_http_resilience_out_printf(out, "%s\"%s\":%L", i ? "," : "",
+                                          percentiles[i].name, ms);
+    }
 }
 
 
@@ -377,31 +459,39 @@ ngx_http_resilience_status_breakers(ngx_http_resilience_main_conf_t *rmcf,
     end = (last - ngx_min(n, last) > NGX_HTTP_RESILIENCE_LOOK)
               ? n + NGX_HTTP_RESILIENCE_LOOK : last;
 
-    ngx_http_resilience_status_printf(out, "\"breakers\":[");
+    ngx_http_resilience_out_printf(out, "\"breakers\":[");
 
     while (n < end && found < q->limit) {
 
         copied = 0;
 
-        ngx_shmtx_lock(&zone->shpool->mutex);
-        res_table_enter(table);
+        ngx_http_resilience_zone_enter(zone);
 
         for (i = 0; i < NGX_HTTP_RESILIENCE_BATCH && n < end
                     && found + copied < q->limit; i++, n++)
         {
             cell = res_table_cell(table, n);
 
-            if (ngx_http_resilience_status_wanted(zone->shared, q, cell)) {
+            if (!ngx_http_resilience_status_asked(zone->shared, q, cell)) {
+                continue;
+            }
+
+            ngx_http_resilience_zone_settle(zone, cell);
+            res_table_settle(table, cell);
+
+            if (q->state == -1
+                || ngx_http_resilience_status_shown(&cell->breaker)
+                   == (ngx_uint_t) q->state)
+            {
                 batch[copied++] = *cell;
             }
         }
 
-        res_table_leave(table);
-        ngx_shmtx_unlock(&zone->shpool->mutex);
+        ngx_http_resilience_zone_leave(zone);
 
         for (i = 0; i < copied; i++) {
             if (found++) {
-                ngx_http_resilience_status_printf(out, ",");
+                ngx_http_resilience_out_printf(out, ",");
             }
 
             ngx_http_resilience_status_breaker(zone->shared, &batch[i], out);
@@ -409,25 +499,21 @@ ngx_http_resilience_status_breakers(ngx_http_resilience_main_conf_t *rmcf,
     }
 
     if (n < last) {
-        ngx_http_resilience_status_printf(out, "],\"next\":%uD", n);
+        ngx_http_resilience_out_printf(out, "],\"next\":%uD", n);
 
     } else {
-        ngx_http_resilience_status_printf(out, "],\"next\":null");
+        ngx_http_resilience_out_printf(out, "],\"next\":null");
     }
 }
 
 
 static ngx_uint_t
-ngx_http_resilience_status_wanted(ngx_http_resilience_shared_t *shared,
+ngx_http_resilience_status_asked(ngx_http_resilience_shared_t *shared,
     ngx_http_resilience_query_t *q, res_cell_t *cell)
 {
     ngx_http_resilience_counters_t  *provider;
 
     if (!cell->used || cell->provider >= shared->nproviders) {
-        return 0;
-    }
-
-    if (q->state != -1 && cell->breaker.state != q->state) {
         return 0;
     }
 
@@ -453,131 +539,76 @@ static void
 ngx_http_resilience_status_breaker(ngx_http_resilience_shared_t *shared,
     res_cell_t *cell, ngx_http_resilience_out_t *out)
 {
-    uint64_t                         now, since, retry;
-    uint32_t                         rate;
+    uint32_t                         failed, slow;
     res_breaker_t                   *b;
     ngx_http_resilience_counters_t  *provider;
 
     b = &cell->breaker;
-    now = ngx_current_msec;
     provider = shared->providers[cell->provider];
 
-    since = (now > b->since) ? now - b->since : 0;
-    retry = (b->state == RES_OPEN && b->until > now) ? b->until - now : 0;
-    rate = b->seen ? res_breaker_failed(b) * 1000 / b->seen : 0;
+    failed = b->seen ? res_breaker_failed(b) * 1000 / b->seen : 0;
+    slow = b->seen ? res_breaker_slowed(b) * 1000 / b->seen : 0;
 
-    ngx_http_resilience_status_printf(out, "{\"tenant\":");
-    ngx_http_resilience_status_string(out, cell->tenant, cell->tenant_len);
-    ngx_http_resilience_status_printf(out, ",\"provider\":");
-    ngx_http_resilience_status_string(out, provider->name, provider->len);
+    ngx_http_resilience_out_printf(out, "{\"tenant\":");
+    ngx_http_resilience_out_string(out, cell->tenant, cell->tenant_len);
+    ngx_http_resilience_out_printf(out, ",\"provider\":");
+    ngx_http_resilience_out_string(out, provider->name, provider->len);
+    ngx_http_resilience_out_printf(out, ",");
 
-    ngx_http_resilience_status_printf(out,
-                                      ",\"state\":\"%s\",\"failures\":%uL,"
-                                      "\"successes\":%uL,\"rejected\":%uL,"
-                                      "\"opened\":%uD,\"closed\":%uD,"
+    ngx_http_resilience_status_state(b, out);
+
+    ngx_http_resilience_out_printf(out,
+                                      ",\"failures\":%uL,\"successes\":%uL,"
                                       "\"consecutive\":%uD,"
                                       "\"error_rate\":%uD.%uD,"
-                                      "\"since_ms\":%uL,\"retry_in_ms\":%uL,"
+                                      "\"slow_rate\":%uD.%uD,"
                                       "\"inflight\":%uD}",
-                                      res_breaker_state_name(b->state),
                                       b->total_failures, b->total_successes,
-                                      b->rejected, b->opened, b->closed,
-                                      b->consecutive, rate / 10, rate % 10,
-                                      since, retry, cell->inflight);
+                                      b->consecutive,
+                                      failed / 10, failed % 10,
+                                      slow / 10, slow % 10,
+                                      cell->inflight);
 }
 
 
-static ngx_int_t
-ngx_http_resilience_status_send(ngx_http_request_t *r, ngx_uint_t status,
+/* the members that a tenant's and a provider's breaker have in common */
+
+static void
+ngx_http_resilience_status_state(res_breaker_t *b,
     ngx_http_resilience_out_t *out)
 {
-    ngx_int_t         rc;
-    ngx_table_elt_t  *h;
+    uint64_t  now, since, until;
 
-    if (out->failed || out->buf == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    now = ngx_current_msec;
+
+    since = (now > b->since) ? now - b->since : 0;
+    until = (b->state == RES_OPEN) ? ngx_max(b->until, b->rest) : b->rest;
+
+    ngx_http_resilience_out_printf(out, "\"state\":\"%s\",\"forced\":",
+                                      res_breaker_state_name(
+                                         ngx_http_resilience_status_shown(b)));
+
+    if (b->forced == RES_FORCED_NONE) {
+        ngx_http_resilience_out_printf(out, "null");
+
+    } else {
+        ngx_http_resilience_out_printf(out, "\"%s\"",
+                                          res_breaker_forced_name(b->forced));
     }
 
-    h = ngx_list_push(&r->headers_out.headers);
-    if (h == NULL) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    h->hash = 1;
-    ngx_str_set(&h->key, "Cache-Control");
-    ngx_str_set(&h->value, "no-store");
-    ngx_http_resilience_unlink(h);
-
-    r->headers_out.status = status;
-    r->headers_out.content_length_n = out->size;
-    ngx_str_set(&r->headers_out.content_type, "application/json");
-    r->headers_out.content_type_len = r->headers_out.content_type.len;
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    out->buf->last_buf = 1;
-
-    return ngx_http_output_filter(r, out->first);
+    ngx_http_resilience_out_printf(out,
+                                      ",\"rejected\":%uL,\"opened\":%uD,"
+                                      "\"closed\":%uD,\"since_ms\":%uL,"
+                                      "\"retry_in_ms\":%uL",
+                                      b->rejected, b->opened, b->closed,
+                                      since, (until > now) ? until - now : 0);
 }
 
 
-/* at most a page's quarter at a time */
+/* what a breaker does is what matters */
 
-static void
-ngx_http_resilience_status_printf(ngx_http_resilience_out_t *out,
-    const char *fmt, ...)
+static ngx_uint_t
+ngx_http_resilience_status_shown(res_breaker_t *b)
 {
-    u_char       *p;
-    va_list       args;
-    ngx_buf_t    *b;
-    ngx_chain_t  *cl;
-
-    if (out->failed) {
-        return;
-    }
-
-    if (out->buf == NULL || out->buf->end - out->buf->last < 1024) {
-
-        b = ngx_create_temp_buf(out->pool, 16 * 1024);
-        cl = ngx_alloc_chain_link(out->pool);
-
-        if (b == NULL || cl == NULL) {
-            out->failed = 1;
-            return;
-        }
-
-        cl->buf = b;
-        cl->next = NULL;
-
-        *out->last = cl;
-        out->last = &cl->next;
-        out->buf = b;
-    }
-
-    va_start(args, fmt);
-    p = ngx_vslprintf(out->buf->last, out->buf->end, fmt, args);
-    va_end(args);
-
-    out->size += p - out->buf->last;
-    out->buf->last = p;
-}
-
-
-static void
-ngx_http_resilience_status_string(ngx_http_resilience_out_t *out,
-    const u_char *data, size_t len)
-{
-    llm_str_t  text;
-    u_char     buf[6 * NGX_HTTP_RESILIENCE_NAME * 2];
-
-    text.data = data;
-    text.len = ngx_min(len, (size_t) 2 * NGX_HTTP_RESILIENCE_NAME);
-
-    len = llm_json_escape(buf, text);
-
-    ngx_http_resilience_status_printf(out, "\"%*s\"", len, buf);
+    return (b->forced == RES_FORCED_OPEN) ? RES_OPEN : b->state;
 }

@@ -6,41 +6,45 @@
 
 #include "ngx_http_resilience.h"
 #include <openssl/rand.h>
+#include <sys/wait.h>
 
 
 /*
- * The shared zone: the table of breakers and the providers' counters.
+ * The shared zone: the table of breakers, the providers' counters and the
+ * attempts in flight.
  *
- * The breakers are read and written under the slab pool's mutex, the one lock
- * that the master frees when a worker dies with it, for a handful of
- * instructions and never across I/O or a log line.  The table repairs itself
- * after such a death.  Thresholds are never in the zone: a reload applies new
- * ones to old state at once.
+ * All is read and written under the slab pool's mutex, the one lock that the
+ * master frees when a worker dies with it, for a handful of instructions and
+ * never across I/O or a log line.  After such a death the next one to enter
+ * repairs the table and the counts.
  */
 
 
-#define NGX_HTTP_RESILIENCE_ZONE_VERSION  1
+#define NGX_HTTP_RESILIENCE_ZONE_VERSION  3
 #define NGX_HTTP_RESILIENCE_ZONE_MIN      (32 * ngx_pagesize)
-
-/* pages left to the slab allocator, for the providers' counters */
-#define NGX_HTTP_RESILIENCE_ZONE_SPARE    12
+#define NGX_HTTP_RESILIENCE_ZONE_TURNS    16    /* then one may as well sleep */
 
 
+static char *ngx_http_resilience_zone_name(ngx_conf_t *cf,
+    ngx_http_resilience_main_conf_t *rmcf, ngx_str_t *value);
 static ngx_int_t ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone,
     void *data);
 static ngx_int_t ngx_http_resilience_zone_create(
     ngx_http_resilience_zone_t *zone);
+static ngx_uint_t ngx_http_resilience_zone_blocks(
+    ngx_http_resilience_zone_t *zone);
+static ngx_uint_t ngx_http_resilience_zone_spare(
+    ngx_http_resilience_zone_t *zone);
+static ngx_http_resilience_zone_t *ngx_http_resilience_zone_old(
+    ngx_shm_zone_t *shm_zone);
+static ngx_int_t ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
+    ngx_http_resilience_zone_t *from);
 static ngx_int_t ngx_http_resilience_zone_providers(
     ngx_http_resilience_zone_t *zone);
-static void ngx_http_resilience_zone_key(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, res_key_t *key);
-static void ngx_http_resilience_zone_take(ngx_http_resilience_zone_t *zone,
-    res_cell_t *cell, ngx_http_resilience_ticket_t *ticket);
-static res_cell_t *ngx_http_resilience_zone_cell(
-    ngx_http_resilience_zone_t *zone, ngx_http_resilience_ticket_t *ticket);
-static void ngx_http_resilience_zone_log(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, res_transition_t *t, uint64_t wait);
-static void ngx_http_resilience_zone_evicted(ngx_http_resilience_call_t *call);
+static ngx_http_resilience_counters_t *ngx_http_resilience_zone_provider(
+    ngx_http_resilience_zone_t *zone, ngx_str_t *name);
+static void ngx_http_resilience_zone_lock(ngx_shmtx_t *mutex);
+static void ngx_http_resilience_zone_free(ngx_shmtx_t *mutex);
 
 
 char *
@@ -48,9 +52,7 @@ ngx_http_resilience_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_http_resilience_main_conf_t *rmcf = conf;
 
-    u_char      *p;
-    ssize_t      size;
-    ngx_str_t   *value, s;
+    ngx_str_t   *value;
     ngx_uint_t   i;
 
     if (rmcf->zone_name.len) {
@@ -61,55 +63,89 @@ ngx_http_resilience_zone(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (ngx_strncmp(value[i].data, "zone=", 5) == 0) {
-
-            rmcf->zone_name.data = value[i].data + 5;
-
-            p = (u_char *) ngx_strchr(rmcf->zone_name.data, ':');
-
-            if (p == NULL || p == rmcf->zone_name.data) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid zone \"%V\", use "
-                                   "\"zone=name:size\"", &value[i]);
+        if (ngx_strncmp(value[i].data, "zone=", 5) == 0
+            && rmcf->zone_name.len == 0)
+        {
+            if (ngx_http_resilience_zone_name(cf, rmcf, &value[i])
+                != NGX_CONF_OK)
+            {
                 return NGX_CONF_ERROR;
             }
 
-            rmcf->zone_name.len = p - rmcf->zone_name.data;
-
-            s.data = p + 1;
-            s.len = value[i].data + value[i].len - s.data;
-
-            size = ngx_parse_size(&s);
-
-            if (size == NGX_ERROR) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "invalid zone size \"%V\"", &value[i]);
-                return NGX_CONF_ERROR;
-            }
-
-            if (size < (ssize_t) NGX_HTTP_RESILIENCE_ZONE_MIN) {
-                ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                                   "zone \"%V\" is too small, it must have "
-                                   "at least %uz bytes", &value[i],
-                                   (size_t) NGX_HTTP_RESILIENCE_ZONE_MIN);
-                return NGX_CONF_ERROR;
-            }
-
-            rmcf->zone_size = size;
             continue;
         }
 
-        if (ngx_strncmp(value[i].data, "state=", 6) == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"state=\" of \"resilience_zone\" is not "
-                               "supported yet");
-            return NGX_CONF_ERROR;
+        if (ngx_strncmp(value[i].data, "state=", 6) == 0
+            && rmcf->zone_state.len == 0)
+        {
+            rmcf->zone_state.data = value[i].data + 6;
+            rmcf->zone_state.len = value[i].len - 6;
+
+            if (ngx_http_resilience_state_path(cf, &rmcf->zone_state)
+                != NGX_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
         }
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\"", &value[i]);
         return NGX_CONF_ERROR;
     }
+
+    if (rmcf->zone_name.len == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"resilience_zone\" wants \"zone=name:size\"");
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_resilience_zone_name(ngx_conf_t *cf,
+    ngx_http_resilience_main_conf_t *rmcf, ngx_str_t *value)
+{
+    u_char     *p;
+    ssize_t     size;
+    ngx_str_t   s;
+
+    rmcf->zone_name.data = value->data + 5;
+
+    p = (u_char *) ngx_strchr(rmcf->zone_name.data, ':');
+
+    if (p == NULL || p == rmcf->zone_name.data) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid zone \"%V\", use \"zone=name:size\"",
+                           value);
+        return NGX_CONF_ERROR;
+    }
+
+    rmcf->zone_name.len = p - rmcf->zone_name.data;
+
+    s.data = p + 1;
+    s.len = value->data + value->len - s.data;
+
+    size = ngx_parse_size(&s);
+
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "invalid zone size \"%V\"",
+                           value);
+        return NGX_CONF_ERROR;
+    }
+
+    if (size < (ssize_t) NGX_HTTP_RESILIENCE_ZONE_MIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "zone \"%V\" is too small, it must have at least "
+                           "%uz bytes", value,
+                           (size_t) NGX_HTTP_RESILIENCE_ZONE_MIN);
+        return NGX_CONF_ERROR;
+    }
+
+    rmcf->zone_size = size;
 
     return NGX_CONF_OK;
 }
@@ -138,6 +174,8 @@ ngx_http_resilience_zone_add(ngx_conf_t *cf,
         return NGX_ERROR;
     }
 
+    zone->cycle = cf->cycle;
+    zone->state = rmcf->zone_state;
     zone->provider_list = &rmcf->providers;
     zone->shm_zone->init = ngx_http_resilience_zone_init;
     zone->shm_zone->data = zone;
@@ -156,6 +194,10 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     ngx_http_resilience_zone_t  *zone;
 
     zone = shm_zone->data;
+
+    if (zone->state.len) {
+        ngx_http_resilience_state_check(zone, shm_zone->shm.log);
+    }
 
     if (old) {
         zone->shared = old->shared;
@@ -178,7 +220,21 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         return NGX_ERROR;
     }
 
-    return ngx_http_resilience_zone_providers(zone);
+    if (ngx_http_resilience_zone_providers(zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    old = ngx_http_resilience_zone_old(shm_zone);
+
+    if (old && ngx_http_resilience_zone_copy(zone, old) == NGX_OK) {
+        return NGX_OK;
+    }
+
+    if (zone->state.len && !ngx_test_config) {
+        ngx_http_resilience_state_load(zone, shm_zone->shm.log);
+    }
+
+    return NGX_OK;
 }
 
 
@@ -188,19 +244,35 @@ ngx_http_resilience_zone_create(ngx_http_resilience_zone_t *zone)
     u_char                         random[16];
     size_t                         bytes;
     uint32_t                       capacity;
+    ngx_uint_t                     spare;
     ngx_http_resilience_shared_t  *shared;
 
     zone->shpool->log_nomem = 0;
 
     shared = ngx_slab_calloc(zone->shpool,
                              sizeof(ngx_http_resilience_shared_t));
-    if (shared == NULL || zone->shpool->pfree <= NGX_HTTP_RESILIENCE_ZONE_SPARE)
-    {
+    if (shared == NULL) {
         return NGX_ERROR;
     }
 
-    bytes = (zone->shpool->pfree - NGX_HTTP_RESILIENCE_ZONE_SPARE)
-            * ngx_pagesize;
+    shared->nblocks = ngx_http_resilience_zone_blocks(zone);
+
+    bytes = shared->nblocks * sizeof(ngx_http_resilience_block_t);
+
+    shared->blocks = ngx_slab_alloc(zone->shpool, bytes);
+    if (shared->blocks == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_resilience_flight_init(shared);
+
+    spare = ngx_http_resilience_zone_spare(zone);
+
+    if (zone->shpool->pfree <= spare) {
+        return NGX_ERROR;
+    }
+
+    bytes = (zone->shpool->pfree - spare) * ngx_pagesize;
 
     capacity = res_table_capacity(bytes);
     if (capacity == 0) {
@@ -213,6 +285,7 @@ ngx_http_resilience_zone_create(ngx_http_resilience_zone_t *zone)
     }
 
     if (RAND_bytes(shared->hmac_key, sizeof(shared->hmac_key)) != 1
+        || RAND_bytes(shared->id, sizeof(shared->id)) != 1
         || RAND_bytes(random, sizeof(random)) != 1)
     {
         return NGX_ERROR;
@@ -229,40 +302,168 @@ ngx_http_resilience_zone_create(ngx_http_resilience_zone_t *zone)
 }
 
 
+/*
+ * For the attempts in flight: an attempt takes two connections, and old
+ * workers may have as many as new ones.  A small zone gives what it can.
+ */
+
+static ngx_uint_t
+ngx_http_resilience_zone_blocks(ngx_http_resilience_zone_t *zone)
+{
+    ngx_uint_t        n;
+    ngx_core_conf_t  *ccf;
+
+    ccf = (ngx_core_conf_t *) ngx_get_conf(zone->cycle->conf_ctx,
+                                           ngx_core_module);
+
+    n = 1 + zone->cycle->connection_n / NGX_HTTP_RESILIENCE_FLIGHTS;
+    n *= ngx_max(ccf->worker_processes, 1);
+
+    return ngx_min(n, zone->shpool->pfree / 4);
+}
+
+
+/*
+ * Pages that the table leaves to the slab allocator, for the providers of this
+ * configuration and some of later ones.
+ */
+
+static ngx_uint_t
+ngx_http_resilience_zone_spare(ngx_http_resilience_zone_t *zone)
+{
+    size_t      each;
+    ngx_uint_t  pages;
+
+    each = sizeof(ngx_http_resilience_counters_t);
+
+    each = (each > ngx_pagesize / 2) ? ngx_align(each, ngx_pagesize)
+                                     : ngx_align(each, ngx_pagesize / 4);
+
+    pages = 4 + (zone->provider_list->nelts + 15) * each / ngx_pagesize;
+
+    return ngx_min(pages, zone->shpool->pfree / 2);
+}
+
+
+/* the zone of this name in the cycle that is replaced, if there is one */
+
+static ngx_http_resilience_zone_t *
+ngx_http_resilience_zone_old(ngx_shm_zone_t *shm_zone)
+{
+    ngx_uint_t        i;
+    ngx_shm_zone_t   *old;
+    ngx_list_part_t  *part;
+
+    /* in here the current cycle is still the old one */
+
+    part = (ngx_list_part_t *) &ngx_cycle->shared_memory.part;
+
+    for ( /* void */ ; part; part = part->next) {
+
+        old = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (old[i].tag == shm_zone->tag && old[i].data
+                && old[i].shm.name.len == shm_zone->shm.name.len
+                && ngx_strncmp(old[i].shm.name.data, shm_zone->shm.name.data,
+                               old[i].shm.name.len)
+                   == 0)
+            {
+                return old[i].data;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * The zone has another size: what is known goes into the new one.  What old
+ * workers learn from now on stays in theirs.
+ */
+
+static ngx_int_t
+ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
+    ngx_http_resilience_zone_t *from)
+{
+    uint16_t                         map[NGX_HTTP_RESILIENCE_PROVIDERS];
+    ngx_uint_t                       i;
+    ngx_http_resilience_counters_t  *old, *new;
+
+    if (from->shared == NULL
+        || from->shared->version != NGX_HTTP_RESILIENCE_ZONE_VERSION)
+    {
+        return NGX_DECLINED;
+    }
+
+    ngx_http_resilience_zone_enter(from);
+
+    for (i = 0; i < from->shared->nproviders; i++) {
+
+        old = from->shared->providers[i];
+        new = ngx_http_resilience_zone_find(to->shared, old->name, old->len);
+
+        if (new == NULL) {
+            map[i] = RES_NO_PROVIDER;
+            continue;
+        }
+
+        map[i] = (uint16_t) new->number;
+
+        ngx_http_resilience_zone_carry(new, old);
+    }
+
+    ngx_memcpy(to->shared->hmac_key, from->shared->hmac_key,
+               sizeof(to->shared->hmac_key));
+    ngx_memcpy(to->shared->id, from->shared->id, sizeof(to->shared->id));
+    ngx_memcpy(to->shared->from, from->shared->from, sizeof(to->shared->from));
+
+    res_table_copy(to->shared->table, from->shared->table, map, i);
+
+    ngx_http_resilience_zone_leave(from);
+
+    return NGX_OK;
+}
+
+
+void
+ngx_http_resilience_zone_carry(ngx_http_resilience_counters_t *to,
+    ngx_http_resilience_counters_t *from)
+{
+    to->attempts = from->attempts;
+
+    ngx_memcpy((void *) to->outcomes, (void *) from->outcomes,
+               sizeof(to->outcomes));
+
+    to->epoch = from->epoch;
+    to->forced = from->forced;
+    to->breaker = from->breaker;
+}
+
+
 /* a provider is known by its name, so that its state outlives a reload */
 
 static ngx_int_t
 ngx_http_resilience_zone_providers(ngx_http_resilience_zone_t *zone)
 {
-    ngx_uint_t                        i, n;
-    ngx_http_resilience_shared_t     *shared;
-    ngx_http_resilience_counters_t   *counters;
+    ngx_uint_t                        i;
     ngx_http_resilience_provider_t  **providers, *provider;
 
-    shared = zone->shared;
     providers = zone->provider_list->elts;
 
     for (i = 0; i < zone->provider_list->nelts; i++) {
 
         provider = providers[i];
 
-        for (n = 0; n < shared->nproviders; n++) {
-            counters = shared->providers[n];
-
-            if (counters->len == provider->name.len
-                && ngx_memcmp(counters->name, provider->name.data,
-                              provider->name.len) == 0)
-            {
-                provider->counters = counters;
-                break;
-            }
-        }
-
+        provider->counters = ngx_http_resilience_zone_find(zone->shared,
+                                                          provider->name.data,
+                                                          provider->name.len);
         if (provider->counters) {
             continue;
         }
 
-        if (shared->nproviders == NGX_HTTP_RESILIENCE_PROVIDERS) {
+        if (zone->shared->nproviders == NGX_HTTP_RESILIENCE_PROVIDERS) {
             ngx_log_error(NGX_LOG_EMERG, zone->shm_zone->shm.log, 0,
                           "zone \"%V\" remembers %d providers, there is no "
                           "place for \"%V\" before a restart",
@@ -271,305 +472,201 @@ ngx_http_resilience_zone_providers(ngx_http_resilience_zone_t *zone)
             return NGX_ERROR;
         }
 
-        counters = ngx_slab_calloc(zone->shpool,
-                                   sizeof(ngx_http_resilience_counters_t));
-        if (counters == NULL) {
+        provider->counters = ngx_http_resilience_zone_provider(zone,
+                                                              &provider->name);
+        if (provider->counters == NULL) {
             ngx_log_error(NGX_LOG_EMERG, zone->shm_zone->shm.log, 0,
                           "zone \"%V\" is too small for provider \"%V\"",
                           &zone->shm_zone->shm.name, &provider->name);
             return NGX_ERROR;
         }
-
-        ngx_memcpy(counters->name, provider->name.data, provider->name.len);
-        counters->len = provider->name.len;
-        counters->number = shared->nproviders;
-
-        shared->providers[shared->nproviders++] = counters;
-        provider->counters = counters;
     }
 
     return NGX_OK;
 }
 
 
-res_admit_e
-ngx_http_resilience_zone_admit(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, ngx_msec_t lease,
-    ngx_http_resilience_ticket_t *ticket, uint64_t *wait)
+static ngx_http_resilience_counters_t *
+ngx_http_resilience_zone_provider(ngx_http_resilience_zone_t *zone,
+    ngx_str_t *name)
 {
-    res_key_t                      key;
-    res_cell_t                    *cell;
-    res_admit_e                    rc;
-    res_table_t                   *table;
-    ngx_uint_t                     evicted;
-    res_transition_t               t;
-    ngx_http_resilience_zone_t    *zone;
+    ngx_http_resilience_shared_t    *shared;
+    ngx_http_resilience_counters_t  *counters;
 
-    zone = call->zone;
-    table = zone->shared->table;
+    shared = zone->shared;
 
-    ngx_http_resilience_zone_key(call, step, &key);
+    ngx_http_resilience_zone_enter(zone);
 
-    ngx_memzero(&t, sizeof(res_transition_t));
+    counters = ngx_slab_calloc_locked(zone->shpool,
+                                      sizeof(ngx_http_resilience_counters_t));
+    if (counters) {
+        ngx_memcpy(counters->name, name->data, name->len);
+        counters->len = name->len;
+        counters->number = shared->nproviders;
 
-    ngx_shmtx_lock(&zone->shpool->mutex);
-    res_table_enter(table);
+        res_breaker_init(&counters->breaker, ngx_current_msec);
 
-    evicted = table->evictions;
+        shared->providers[shared->nproviders++] = counters;
+    }
 
-    cell = res_table_get(table, &key, ngx_current_msec);
+    ngx_http_resilience_zone_leave(zone);
 
-    rc = res_breaker_admit(&cell->breaker, &step->policy->breaker,
-                           ngx_current_msec, lease, &ticket->permit, &t);
+    return counters;
+}
 
-    if (rc == RES_ADMIT_YES) {
-        ngx_http_resilience_zone_take(zone, cell, ticket);
+
+ngx_http_resilience_counters_t *
+ngx_http_resilience_zone_find(ngx_http_resilience_shared_t *shared,
+    u_char *name, size_t len)
+{
+    ngx_uint_t                       i;
+    ngx_http_resilience_counters_t  *counters;
+
+    for (i = 0; i < shared->nproviders; i++) {
+        counters = shared->providers[i];
+
+        if (counters->len == len
+            && ngx_memcmp(counters->name, name, len) == 0)
+        {
+            return counters;
+        }
+    }
+
+    return NULL;
+}
+
+
+ngx_http_resilience_zone_t *
+ngx_http_resilience_zone_get(ngx_cycle_t *cycle)
+{
+    ngx_http_resilience_main_conf_t  *rmcf;
+
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE)
+    {
+        return NULL;
+    }
+
+    rmcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                               ngx_http_resilience_module);
+
+    return rmcf ? rmcf->zone : NULL;
+}
+
+
+void
+ngx_http_resilience_zone_enter(ngx_http_resilience_zone_t *zone)
+{
+    uint32_t  torn;
+
+    ngx_http_resilience_zone_lock(&zone->shpool->mutex);
+
+    torn = zone->shared->table->busy;
+
+    res_table_enter(zone->shared->table);
+
+    if (torn) {
+        ngx_http_resilience_flight_recount(zone);
+    }
+}
+
+
+/*
+ * As ngx_shmtx_lock(), but for two cases in which it waits for ever.  While
+ * the master reads a configuration it is not told of the death of a worker,
+ * and cannot free what that one held.  And after a reload with another size it
+ * does not know the old zone any more, in which old workers are.
+ */
+
+static void
+ngx_http_resilience_zone_lock(ngx_shmtx_t *mutex)
+{
+    ngx_uint_t  i, n, turn;
+
+    for (turn = 0; /* void */ ; turn++) {
+
+        for (n = 1; n < 2048; n <<= 1) {
+
+            if (ngx_shmtx_trylock(mutex)) {
+                return;
+            }
+
+            for (i = 0; i < n; i++) {
+                ngx_cpu_pause();
+            }
+        }
+
+        ngx_http_resilience_zone_free(mutex);
+
+        if (turn < NGX_HTTP_RESILIENCE_ZONE_TURNS) {
+            ngx_sched_yield();
+
+        } else {
+            ngx_msleep(1);
+        }
+    }
+}
+
+
+static void
+ngx_http_resilience_zone_free(ngx_shmtx_t *mutex)
+{
+#if (NGX_HAVE_ATOMIC_OPS)
+
+    ngx_pid_t   pid;
+    siginfo_t   info;
+    ngx_uint_t  gone;
+
+    pid = (ngx_pid_t) *mutex->lock;
+
+    if (pid <= 0 || pid == ngx_pid) {
+        return;
+    }
+
+    if (ngx_process == NGX_PROCESS_MASTER) {
+
+        /* its child may be dead and not buried yet */
+
+        info.si_pid = 0;
+
+        gone = (waitid(P_PID, pid, &info, WEXITED|WNOHANG|WNOWAIT) == 0
+                && info.si_pid == pid);
 
     } else {
-        *wait = res_breaker_wait(&cell->breaker, &step->policy->breaker,
-                                 ngx_current_msec);
+        gone = ngx_http_resilience_flight_gone(pid);
     }
 
-    if (t.changed) {
-        res_table_settle(table, cell);
+    if (gone) {
+        (void) ngx_shmtx_force_unlock(mutex, pid);
     }
 
-    evicted = table->evictions - evicted;
-
-    res_table_leave(table);
-    ngx_shmtx_unlock(&zone->shpool->mutex);
-
-    if (rc == RES_ADMIT_YES) {
-        (void) ngx_atomic_fetch_add(&step->provider->counters->inflight, 1);
-    }
-
-    if (t.changed) {
-        ngx_http_resilience_zone_log(call, step, &t, 0);
-    }
-
-    if (evicted) {
-        ngx_http_resilience_zone_evicted(call);
-    }
-
-    return rc;
+#endif
 }
 
 
 void
-ngx_http_resilience_zone_force(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, ngx_http_resilience_ticket_t *ticket)
+ngx_http_resilience_zone_leave(ngx_http_resilience_zone_t *zone)
 {
-    res_key_t                    key;
-    res_cell_t                  *cell;
-    res_table_t                 *table;
-    ngx_http_resilience_zone_t  *zone;
+    res_table_leave(zone->shared->table);
 
-    zone = call->zone;
-    table = zone->shared->table;
-
-    ngx_http_resilience_zone_key(call, step, &key);
-
-    ngx_shmtx_lock(&zone->shpool->mutex);
-    res_table_enter(table);
-
-    cell = res_table_get(table, &key, ngx_current_msec);
-
-    ngx_http_resilience_zone_take(zone, cell, ticket);
-
-    /* of no generation that is or will be for long */
-
-    ticket->permit.slot = -1;
-    ticket->permit.generation = cell->breaker.generation - 1;
-
-    res_table_leave(table);
     ngx_shmtx_unlock(&zone->shpool->mutex);
-
-    (void) ngx_atomic_fetch_add(&step->provider->counters->inflight, 1);
-}
-
-
-static void
-ngx_http_resilience_zone_key(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, res_key_t *key)
-{
-    key->tenant = call->tenant.data;
-    key->tenant_len = call->tenant.len;
-    key->provider = step->provider->counters->number;
-    key->hash = res_table_hash(call->zone->shared->table, key->tenant,
-                               key->tenant_len, key->provider);
-}
-
-
-static void
-ngx_http_resilience_zone_take(ngx_http_resilience_zone_t *zone,
-    res_cell_t *cell, ngx_http_resilience_ticket_t *ticket)
-{
-    cell->inflight++;
-
-    ticket->cell = res_table_number(zone->shared->table, cell);
-    ticket->incarnation = cell->incarnation;
-    ticket->held = 1;
 }
 
 
 void
-ngx_http_resilience_zone_record(ngx_http_resilience_attempt_t *a,
-    res_result_e result)
+ngx_http_resilience_zone_settle(ngx_http_resilience_zone_t *zone,
+    res_cell_t *cell)
 {
-    uint64_t                       wait;
-    res_cell_t                    *cell;
-    res_table_t                   *table;
-    res_transition_t               t;
-    ngx_http_resilience_zone_t    *zone;
+    res_transition_t                 t;
+    ngx_http_resilience_counters_t  *provider;
 
-    if (!a->ticket.held) {
+    provider = zone->shared->providers[cell->provider];
+
+    if (cell->epoch == provider->epoch) {
         return;
     }
 
-    a->ticket.held = 0;
+    cell->epoch = provider->epoch;
 
-    if (a->ticket.counted && result == RES_RESULT_SUCCESS) {
-        result = RES_RESULT_NEUTRAL;
-    }
-
-    zone = a->call->zone;
-    table = zone->shared->table;
-    wait = 0;
-
-    ngx_memzero(&t, sizeof(res_transition_t));
-
-    ngx_shmtx_lock(&zone->shpool->mutex);
-    res_table_enter(table);
-
-    cell = ngx_http_resilience_zone_cell(zone, &a->ticket);
-
-    if (cell) {
-        if (cell->inflight) {
-            cell->inflight--;
-        }
-
-        (void) res_breaker_record(&cell->breaker, &a->step->policy->breaker,
-                                  ngx_current_msec, &a->ticket.permit, result,
-                                  !a->failed_before, ngx_http_resilience_random(),
-                                  &t);
-        if (t.changed) {
-            res_table_settle(table, cell);
-            wait = res_breaker_wait(&cell->breaker, &a->step->policy->breaker,
-                                    ngx_current_msec);
-        }
-    }
-
-    res_table_leave(table);
-    ngx_shmtx_unlock(&zone->shpool->mutex);
-
-    (void) ngx_atomic_fetch_add(&a->step->provider->counters->inflight, -1);
-
-    if (t.changed) {
-        ngx_http_resilience_zone_log(a->call, a->step, &t, wait);
-    }
-}
-
-
-void
-ngx_http_resilience_zone_commit(ngx_http_resilience_attempt_t *a)
-{
-    res_cell_t                    *cell;
-    res_table_t                   *table;
-    res_transition_t               t;
-    ngx_http_resilience_zone_t    *zone;
-
-    if (!a->ticket.held || a->ticket.permit.slot < 0) {
-        return;
-    }
-
-    zone = a->call->zone;
-    table = zone->shared->table;
-
-    ngx_memzero(&t, sizeof(res_transition_t));
-
-    ngx_shmtx_lock(&zone->shpool->mutex);
-    res_table_enter(table);
-
-    cell = ngx_http_resilience_zone_cell(zone, &a->ticket);
-
-    if (cell) {
-        (void) res_breaker_record(&cell->breaker, &a->step->policy->breaker,
-                                  ngx_current_msec, &a->ticket.permit,
-                                  RES_RESULT_SUCCESS, 1,
-                                  ngx_http_resilience_random(), &t);
-        if (t.changed) {
-            res_table_settle(table, cell);
-        }
-
-        /* while other probes are still out, the rest of it is no news */
-
-        a->ticket.permit.slot = -1;
-        a->ticket.permit.lease = 0;
-        a->ticket.permit.generation = cell->breaker.generation
-                                     - (cell->breaker.state != RES_CLOSED);
-        a->ticket.counted = 1;
-    }
-
-    res_table_leave(table);
-    ngx_shmtx_unlock(&zone->shpool->mutex);
-
-    if (t.changed) {
-        ngx_http_resilience_zone_log(a->call, a->step, &t, 0);
-    }
-}
-
-
-/* the cell that a ticket was for, NULL when it was given up since */
-
-static res_cell_t *
-ngx_http_resilience_zone_cell(ngx_http_resilience_zone_t *zone,
-    ngx_http_resilience_ticket_t *ticket)
-{
-    res_cell_t  *cell;
-
-    cell = res_table_cell(zone->shared->table, ticket->cell);
-
-    return (cell->used && cell->incarnation == ticket->incarnation) ? cell
-                                                                    : NULL;
-}
-
-
-static void
-ngx_http_resilience_zone_log(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, res_transition_t *t, uint64_t wait)
-{
-    ngx_log_error(NGX_LOG_WARN, call->request->connection->log, 0,
-                  "breaker of tenant \"%V\" and provider \"%V\" went from %s "
-                  "to %s: %s, next attempt in %uLms",
-                  &call->tenant, &step->provider->name,
-                  res_breaker_state_name(t->from),
-                  res_breaker_state_name(t->to),
-                  res_breaker_reason_name(t->reason), wait);
-}
-
-
-/* a zone that is too small says so once a minute */
-
-static void
-ngx_http_resilience_zone_evicted(ngx_http_resilience_call_t *call)
-{
-    ngx_atomic_uint_t              last, now;
-    ngx_http_resilience_shared_t  *shared;
-
-    shared = call->zone->shared;
-
-    now = ngx_time();
-    last = shared->eviction_logged;
-
-    if (now - last < 60
-        || !ngx_atomic_cmp_set(&shared->eviction_logged, last, now))
-    {
-        return;
-    }
-
-    ngx_log_error(NGX_LOG_WARN, call->request->connection->log, 0,
-                  "zone \"%V\" is full with %uD breakers, the least recently "
-                  "used are forgotten, %uL so far",
-                  &call->zone->shm_zone->shm.name,
-                  shared->table->capacity, shared->table->evictions);
+    res_breaker_reset(&cell->breaker, ngx_current_msec, &t);
+    res_breaker_force(&cell->breaker, provider->forced, ngx_current_msec, &t);
 }

@@ -59,6 +59,11 @@ good("preset $_", policy => "preset $_;") for qw(llm_chat llm_batch
 good("jitter $_", policy => "retry 1 jitter=$_;")
     for 'none', 'full', 'equal', 'decorrelated', "\xc2\xb130%", '+-5%';
 good('breaker off', policy => 'breaker off;');
+good('all of a breaker', policy => 'timeout attempt=1m;
+    breaker failures=3 ramp=10s; breaker_slow over=10s rate=80%;
+    breaker_provider tenants=3 share=60% window=30s open=5s open_max=1m
+                     probes=1 successes=1;');
+good("breaker_$_ off", policy => "breaker_$_ off;") for qw(slow provider);
 good('no class', policy => 'retry_on none;');
 good('all of a chain', chain => 'policy p; provider a policy=p; provider b;
     attempts 3; balance order; when_open fail;
@@ -141,14 +146,37 @@ bad('"min_calls=50" is more than "window=20"',
     policy => 'breaker window=20 min_calls=50;');
 bad('"open=60000ms" is longer than "open_max=10000ms"',
     policy => 'breaker open=60s open_max=10s;');
+bad('needs "over=time"', policy => 'breaker_slow rate=50%;');
+bad('"over=60000ms" is not shorter than "attempt=30000ms"',
+    policy => 'timeout attempt=30s; breaker_slow over=60s;');
+bad('is for a breaker, and that is off',
+    policy => 'breaker off; breaker_slow over=1s;');
+bad('invalid value "rate=0"', policy => 'breaker_slow over=1s rate=0;');
+bad('needs "tenants=number"', policy => 'breaker_provider window=5s;');
+bad('invalid value "tenants=1".*from 2 to 16',
+    policy => 'breaker_provider tenants=1;');
+bad('"open=60000ms" is longer than "open_max=1000ms" in "breaker_provider"',
+    policy => 'breaker_provider tenants=2 open=60s open_max=1s;');
 bad('would never open', policy => 'breaker failures=0 error_rate=0;');
 
-bad('not supported yet', policy => $_) for
-    'deadline_header x-deadline;', 'stop_before 500ms;',
-    'retry_after max=60s;', 'retry_budget 20% min=3;',
-    'breaker_slow over=10s rate=50%;', 'breaker_provider tenants=3;',
-    'breaker_provider off;', 'hedge after=500ms;', 'concurrency 10;',
-    'breaker failures=3 ramp=10s;';
+good('all of retries and load', policy => 'retry_after max=10s;
+    retry_budget 20% min=3; deadline_header X-Deadline-Ms; stop_before 500ms;
+    hedge after=p95 max=2; concurrency 10;');
+good("retries off: $_", policy => "$_ off;")
+    for qw(retry_after retry_budget hedge);
+good('adaptive concurrency',
+    policy => 'concurrency adaptive min=2 max=50 initial=10 over=5s;');
+bad('invalid parameter "x=1" in "retry_after"', policy => 'retry_after x=1;');
+bad('invalid share "x"', policy => 'retry_budget x;');
+bad('invalid share "101%"', policy => 'retry_budget 101%;');
+bad('invalid header name "a b"', policy => 'deadline_header "a b";');
+bad('invalid time "x"', policy => 'stop_before x;');
+bad('invalid "concurrency"', policy => 'concurrency x;');
+bad('"min=5", "initial=2" and "max=10" of "concurrency".* must rise',
+    policy => 'concurrency adaptive min=5 initial=2 max=10;');
+bad('invalid "after=x" in "hedge"', policy => 'hedge after=x;');
+bad('invalid "max=0" in "hedge"', policy => 'hedge after=1s max=0;');
+bad('"hedge" of policy "p" needs', policy => 'hedge max=1;');
 
 config_ok(conf(policy => 'timeout attempt=60s total=10s;'),
     qr/\[warn\].*"attempt=60000ms" does not fit in "total=10000ms"/,
@@ -163,9 +191,10 @@ bad('"attempts" directive is duplicate',
 bad('invalid number of attempts "0"', chain => 'provider a; attempts 0;');
 bad('invalid parameter "x=1" of provider "a"', chain => 'provider a x=1;');
 bad('invalid balance "x"', chain => 'provider a; balance x;');
-bad('not supported yet', chain => "provider a; $_")
-    for 'balance weighted;', 'balance least_latency;', 'fallback stale;';
-bad('not supported yet', chain => 'provider a weight=2;');
+bad('not supported yet', chain => 'provider a; fallback stale;');
+good("balance $_", chain => "provider a weight=2; provider b; balance $_;")
+    for qw(order weighted least_latency);
+bad('a weight is from 0 to 1000000', chain => 'provider a weight=x;');
 bad('invalid value "x" of "when_open"', chain => 'provider a; when_open x;');
 bad('invalid value "wait=x" of "when_open"',
     chain => 'provider a; when_open wait=x;');
@@ -217,15 +246,16 @@ bad('invalid zone size', http => 'resilience_zone zone=x:y;');
 bad('is too small', http => 'resilience_zone zone=x:4k;');
 bad('"resilience_zone" directive is duplicate',
     http => 'resilience_zone zone=x:1m; resilience_zone zone=y:1m;');
-bad('not supported yet',
-    http => 'resilience_zone zone=x:1m state=/tmp/x;');
+good('a state file', http => 'resilience_zone zone=x:1m state=%%PREFIX%%/s;');
 bad('invalid parameter "x=1"', http => 'resilience_zone x=1;');
 bad('"resilience_tenant" directive is duplicate',
     location => 'resilience_tenant a; resilience_tenant b;');
 bad('invalid parameter "x", use "hash" or "required"',
     location => 'resilience_tenant a x;');
 bad('not supported yet', location => "resilience_status $_;")
-    for qw(prometheus html admin);
+    for qw(html);
+good("resilience_status $_", location => "resilience_status $_;")
+    for 'admin', 'json admin', 'prometheus';
 bad('invalid parameter "x", use', location => 'resilience_status x;');
 bad('wants the name of a chain', location => 'resilience_pass "";');
 bad('is duplicate', location => 'resilience_pass a; resilience_pass b;');

@@ -90,8 +90,15 @@ is_deeply($p{a}{failures}, { server_error => 1, breaker_open => 1 },
     'failures by class');
 is($p{a}{inflight}, 0, 'nothing in flight');
 is($p{b}{attempts}, 2, 'attempts of the fallback');
+delete $p{idle}{breaker}{since_ms};
+is_deeply(delete $p{idle}{latency_ms}, { p50 => undef, p95 => undef,
+    p99 => undef }, 'latencies of none');
+is_deeply(delete $p{idle}{retry_denied}, { max_retries => 0, deadline => 0,
+    budget => 0, non_idempotent => 0 }, 'no retry denied');
 is_deeply($p{idle}, { name => 'idle', inflight => 0, attempts => 0,
-    successes => 0, failures => {} }, 'a provider that was not called');
+    successes => 0, failures => {}, breaker => { state => 'closed',
+    forced => undef, rejected => 0, opened => 0, closed => 0,
+    retry_in_ms => 0 } }, 'a provider that was not called');
 is($s->{zone}{cells}, 2, 'two cells');
 cmp_ok($s->{zone}{used}, '>=', 2 * 200, 'used bytes');
 

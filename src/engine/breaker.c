@@ -6,6 +6,7 @@
 
 #include "breaker.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 
@@ -21,27 +22,31 @@
 
 
 static int res_breaker_closed_record(res_breaker_t *b,
-    const res_breaker_conf_t *conf, uint64_t now, res_result_e result,
-    int first, uint32_t random, res_transition_t *t);
+    const res_breaker_conf_t *conf, uint64_t now, const res_permit_t *permit,
+    const res_report_t *report, res_transition_t *t);
 static int res_breaker_half_open_record(res_breaker_t *b,
     const res_breaker_conf_t *conf, uint64_t now, const res_permit_t *permit,
-    res_result_e result, uint32_t random, res_transition_t *t);
+    const res_report_t *report, res_transition_t *t);
+static void res_breaker_check(res_breaker_t *b, const res_breaker_conf_t *conf,
+    uint64_t now, const res_report_t *report, res_transition_t *t);
 static res_breaker_reason_e res_breaker_trips(const res_breaker_t *b,
     const res_breaker_conf_t *conf);
 static void res_breaker_count(res_breaker_t *b, res_result_e result);
 
 static void res_breaker_open(res_breaker_t *b, const res_breaker_conf_t *conf,
-    uint64_t now, uint32_t random, res_breaker_reason_e reason,
+    uint64_t now, const res_report_t *report, res_breaker_reason_e reason,
     res_transition_t *t);
 static void res_breaker_half_open(res_breaker_t *b, uint64_t now,
     res_transition_t *t);
 static void res_breaker_close(res_breaker_t *b, uint64_t now,
-    res_transition_t *t);
+    res_breaker_reason_e reason, res_transition_t *t);
 static void res_breaker_enter(res_breaker_t *b, res_breaker_state_e state,
     res_breaker_reason_e reason, uint64_t now, res_transition_t *t);
 static uint64_t res_breaker_open_time(const res_breaker_conf_t *conf,
     unsigned reopened);
 
+static int res_breaker_ramps(const res_breaker_t *b,
+    const res_breaker_conf_t *conf, uint64_t now, uint32_t random);
 static res_admit_e res_breaker_lend(res_breaker_t *b,
     const res_breaker_conf_t *conf, uint64_t now, uint64_t lease,
     res_permit_t *permit);
@@ -49,9 +54,13 @@ static int res_breaker_held(const res_breaker_t *b, uint64_t now,
     const res_permit_t *permit);
 static void res_breaker_rebase(res_breaker_t *b, uint64_t now);
 
-static void res_breaker_push(res_breaker_t *b, uint32_t window, int failed);
+static void res_breaker_push(res_breaker_t *b, int failed, int slow);
+static void res_breaker_amend(res_breaker_t *b, uint32_t sample);
 static void res_breaker_fit(res_breaker_t *b, uint32_t window);
+static uint32_t res_breaker_bits(const uint64_t *words);
 
+static uint64_t res_breaker_free(const res_breaker_t *b,
+    const res_breaker_conf_t *conf);
 static uint64_t res_breaker_now(const res_breaker_t *b, uint64_t now);
 static uint64_t res_breaker_bound(uint64_t value, uint64_t min, uint64_t max);
 
@@ -67,19 +76,36 @@ res_breaker_init(res_breaker_t *b, uint64_t now)
 
 res_admit_e
 res_breaker_admit(res_breaker_t *b, const res_breaker_conf_t *conf,
-    uint64_t now, uint64_t lease, res_permit_t *permit, res_transition_t *t)
+    uint64_t now, uint64_t lease, uint32_t random, res_permit_t *permit,
+    res_transition_t *t)
 {
     memset(t, 0, sizeof(res_transition_t));
+    memset(permit, 0, sizeof(res_permit_t));
 
     permit->generation = b->generation;
-    permit->lease = 0;
     permit->slot = -1;
+
+    switch (b->forced) {
+
+    case RES_FORCED_OPEN:
+        b->rejected++;
+        return RES_ADMIT_OPEN;
+
+    case RES_FORCED_CLOSED:
+    case RES_FORCED_DISABLED:
+        return RES_ADMIT_YES;
+    }
 
     if (conf->off) {
         return RES_ADMIT_YES;
     }
 
     now = res_breaker_now(b, now);
+
+    if (now < b->rest) {
+        b->rejected++;
+        return RES_ADMIT_RESTING;
+    }
 
     if (b->state == RES_OPEN && now >= b->until) {
         res_breaker_half_open(b, now, t);
@@ -95,20 +121,50 @@ res_breaker_admit(res_breaker_t *b, const res_breaker_conf_t *conf,
         return res_breaker_lend(b, conf, now, lease, permit);
 
     default: /* RES_CLOSED */
+
+        if (res_breaker_ramps(b, conf, now, random)) {
+            b->rejected++;
+            return RES_ADMIT_NO_PERMIT;
+        }
+
         return RES_ADMIT_YES;
     }
 }
 
 
+/* closed by its probes not long ago, and this one's turn has not come yet */
+
+static int
+res_breaker_ramps(const res_breaker_t *b, const res_breaker_conf_t *conf,
+    uint64_t now, uint32_t random)
+{
+    uint64_t  elapsed, permille;
+
+    elapsed = now - b->since;
+
+    if (!b->ramping || elapsed >= conf->ramp) {
+        return 0;
+    }
+
+    permille = 100 + 900 * elapsed / conf->ramp;
+
+    return ((uint64_t) random * 1000 >> 32) >= permille;
+}
+
+
 int
 res_breaker_record(res_breaker_t *b, const res_breaker_conf_t *conf,
-    uint64_t now, const res_permit_t *permit, res_result_e result, int first,
-    uint32_t random, res_transition_t *t)
+    uint64_t now, const res_permit_t *permit, const res_report_t *report,
+    res_transition_t *t)
 {
     memset(t, 0, sizeof(res_transition_t));
 
+    if (b->forced == RES_FORCED_DISABLED) {
+        return 1;
+    }
+
     if (conf->off) {
-        res_breaker_count(b, result);
+        res_breaker_count(b, report->result);
         return 1;
     }
 
@@ -124,42 +180,51 @@ res_breaker_record(res_breaker_t *b, const res_breaker_conf_t *conf,
         return 0;
 
     case RES_HALF_OPEN:
-        return res_breaker_half_open_record(b, conf, now, permit, result,
-                                            random, t);
+        return res_breaker_half_open_record(b, conf, now, permit, report, t);
 
     default: /* RES_CLOSED */
-        return res_breaker_closed_record(b, conf, now, result, first, random,
-                                         t);
+        return res_breaker_closed_record(b, conf, now, permit, report, t);
     }
 }
 
 
 static int
 res_breaker_closed_record(res_breaker_t *b, const res_breaker_conf_t *conf,
-    uint64_t now, res_result_e result, int first, uint32_t random,
+    uint64_t now, const res_permit_t *permit, const res_report_t *report,
     res_transition_t *t)
 {
-    res_breaker_reason_e  reason;
+    int  failed;
 
-    if (result == RES_RESULT_NEUTRAL) {
+    if (report->result == RES_RESULT_NEUTRAL
+        || report->result == RES_RESULT_REFUSED)
+    {
         return 1;
     }
 
-    res_breaker_count(b, result);
-    res_breaker_push(b, conf->window, result == RES_RESULT_FAILURE);
+    failed = (report->result == RES_RESULT_FAILURE);
 
-    if (result == RES_RESULT_SUCCESS) {
+    if (permit->judged && !failed) {
+        return 1;
+    }
+
+    res_breaker_count(b, report->result);
+    res_breaker_fit(b, conf->window);
+
+    if (!permit->slow) {
+        res_breaker_push(b, failed, 0);
+
+    } else if (failed) {
+        res_breaker_amend(b, permit->sample);
+    }
+
+    if (!failed) {
         b->consecutive = 0;
 
-    } else if (first && b->consecutive < UINT32_MAX) {
+    } else if (report->first && b->consecutive < UINT32_MAX) {
         b->consecutive++;
     }
 
-    reason = res_breaker_trips(b, conf);
-
-    if (reason != RES_REASON_NONE) {
-        res_breaker_open(b, conf, now, random, reason, t);
-    }
+    res_breaker_check(b, conf, now, report, t);
 
     return 1;
 }
@@ -167,8 +232,8 @@ res_breaker_closed_record(res_breaker_t *b, const res_breaker_conf_t *conf,
 
 static int
 res_breaker_half_open_record(res_breaker_t *b, const res_breaker_conf_t *conf,
-    uint64_t now, const res_permit_t *permit, res_result_e result,
-    uint32_t random, res_transition_t *t)
+    uint64_t now, const res_permit_t *permit, const res_report_t *report,
+    res_transition_t *t)
 {
     if (!res_breaker_held(b, now, permit)) {
         return 0;
@@ -176,21 +241,23 @@ res_breaker_half_open_record(res_breaker_t *b, const res_breaker_conf_t *conf,
 
     b->leases[permit->slot] = 0;
 
-    res_breaker_count(b, result);
+    res_breaker_count(b, report->result);
 
-    switch (result) {
+    switch (report->result) {
 
     case RES_RESULT_SUCCESS:
         b->succeeded++;
 
         if (b->succeeded >= res_breaker_bound(conf->successes, 1, UINT8_MAX)) {
-            res_breaker_close(b, now, t);
+            res_breaker_close(b, now, RES_REASON_PROBES_SUCCEEDED, t);
+            b->ramping = 1;
         }
 
         break;
 
     case RES_RESULT_FAILURE:
-        res_breaker_open(b, conf, now, random, RES_REASON_PROBE_FAILED, t);
+    case RES_RESULT_REFUSED:
+        res_breaker_open(b, conf, now, report, RES_REASON_PROBE_FAILED, t);
         break;
 
     case RES_RESULT_NEUTRAL:
@@ -201,25 +268,138 @@ res_breaker_half_open_record(res_breaker_t *b, const res_breaker_conf_t *conf,
 }
 
 
+void
+res_breaker_slow(res_breaker_t *b, const res_breaker_conf_t *conf,
+    uint64_t now, res_permit_t *permit, const res_report_t *report,
+    res_transition_t *t)
+{
+    memset(t, 0, sizeof(res_transition_t));
+
+    if (conf->off || b->forced == RES_FORCED_DISABLED || permit->slow
+        || permit->generation != b->generation || b->state != RES_CLOSED)
+    {
+        return;
+    }
+
+    res_breaker_fit(b, conf->window);
+    res_breaker_push(b, 0, 1);
+
+    permit->slow = 1;
+    permit->sample = b->samples;
+
+    res_breaker_check(b, conf, res_breaker_now(b, now), report, t);
+}
+
+
+void
+res_breaker_trip(res_breaker_t *b, const res_breaker_conf_t *conf,
+    uint64_t now, const res_report_t *report, res_breaker_reason_e reason,
+    res_transition_t *t)
+{
+    memset(t, 0, sizeof(res_transition_t));
+
+    if (conf->off || b->forced != RES_FORCED_NONE || b->state != RES_CLOSED) {
+        return;
+    }
+
+    res_breaker_open(b, conf, res_breaker_now(b, now), report, reason, t);
+}
+
+
+void
+res_breaker_rest(res_breaker_t *b, uint64_t now, uint32_t hint)
+{
+    now = res_breaker_now(b, now);
+
+    if (now + hint > b->rest) {
+        b->rest = now + hint;
+    }
+}
+
+
+void
+res_breaker_force(res_breaker_t *b, res_forced_e forced, uint64_t now,
+    res_transition_t *t)
+{
+    memset(t, 0, sizeof(res_transition_t));
+
+    if (b->forced == forced) {
+        return;
+    }
+
+    res_breaker_reset(b, now, t);
+
+    b->forced = forced;
+}
+
+
+void
+res_breaker_reset(res_breaker_t *b, uint64_t now, res_transition_t *t)
+{
+    uint32_t  closed;
+
+    memset(t, 0, sizeof(res_transition_t));
+
+    closed = b->closed;
+
+    res_breaker_close(b, res_breaker_now(b, now), RES_REASON_ADMIN, t);
+
+    b->forced = RES_FORCED_NONE;
+    b->rest = 0;
+
+    if (t->from == RES_CLOSED) {
+        b->closed = closed;
+        t->changed = 0;
+    }
+}
+
+
+static void
+res_breaker_check(res_breaker_t *b, const res_breaker_conf_t *conf,
+    uint64_t now, const res_report_t *report, res_transition_t *t)
+{
+    res_breaker_reason_e  reason;
+
+    if (b->forced != RES_FORCED_NONE) {
+        return;
+    }
+
+    reason = res_breaker_trips(b, conf);
+
+    if (reason != RES_REASON_NONE) {
+        res_breaker_open(b, conf, now, report, reason, t);
+    }
+}
+
+
 static res_breaker_reason_e
 res_breaker_trips(const res_breaker_t *b, const res_breaker_conf_t *conf)
 {
-    uint64_t  failed;
+    uint64_t  seen;
 
     if (conf->failures != 0 && b->consecutive >= conf->failures) {
         return RES_REASON_FAILURES;
     }
 
-    if (conf->error_rate == 0
-        || b->seen < res_breaker_bound(conf->min_calls, 1, b->window))
-    {
+    seen = b->seen;
+
+    if (seen == 0 || seen < res_breaker_bound(conf->min_calls, 1, b->window)) {
         return RES_REASON_NONE;
     }
 
-    failed = res_breaker_failed(b);
+    if (conf->error_rate != 0
+        && (uint64_t) res_breaker_failed(b) * 100 >= conf->error_rate * seen)
+    {
+        return RES_REASON_ERROR_RATE;
+    }
 
-    return failed * 100 >= (uint64_t) conf->error_rate * b->seen
-               ? RES_REASON_ERROR_RATE : RES_REASON_NONE;
+    if (conf->slow_rate != 0
+        && (uint64_t) res_breaker_slowed(b) * 100 >= conf->slow_rate * seen)
+    {
+        return RES_REASON_SLOW_RATE;
+    }
+
+    return RES_REASON_NONE;
 }
 
 
@@ -237,6 +417,7 @@ res_breaker_count(res_breaker_t *b, res_result_e result)
         break;
 
     case RES_RESULT_NEUTRAL:
+    case RES_RESULT_REFUSED:
         break;
     }
 }
@@ -244,13 +425,18 @@ res_breaker_count(res_breaker_t *b, res_result_e result)
 
 static void
 res_breaker_open(res_breaker_t *b, const res_breaker_conf_t *conf,
-    uint64_t now, uint32_t random, res_breaker_reason_e reason,
+    uint64_t now, const res_report_t *report, res_breaker_reason_e reason,
     res_transition_t *t)
 {
     uint64_t  time;
 
     time = res_breaker_open_time(conf, b->reopened);
-    time += (time * random >> 32) / 10;
+
+    if (report->hint > time) {
+        time = report->hint;
+    }
+
+    time += (time * report->random >> 32) / 10;
 
     b->until = now + time;
     b->opened++;
@@ -274,17 +460,20 @@ res_breaker_half_open(res_breaker_t *b, uint64_t now, res_transition_t *t)
 
 
 static void
-res_breaker_close(res_breaker_t *b, uint64_t now, res_transition_t *t)
+res_breaker_close(res_breaker_t *b, uint64_t now, res_breaker_reason_e reason,
+    res_transition_t *t)
 {
     memset(b->failed, 0, sizeof(b->failed));
+    memset(b->slow, 0, sizeof(b->slow));
     b->head = 0;
     b->seen = 0;
     b->consecutive = 0;
 
     b->reopened = 0;
+    b->ramping = 0;
     b->closed++;
 
-    res_breaker_enter(b, RES_CLOSED, RES_REASON_PROBES_SUCCEEDED, now, t);
+    res_breaker_enter(b, RES_CLOSED, reason, now, t);
 }
 
 
@@ -299,6 +488,11 @@ res_breaker_enter(res_breaker_t *b, res_breaker_state_e state,
 
     b->generation++;
     b->since = now;
+
+    /* a death before this must not leave the old permits in a new state */
+
+    atomic_signal_fence(memory_order_seq_cst);
+
     b->state = state;
 }
 
@@ -403,28 +597,45 @@ res_breaker_rebase(res_breaker_t *b, uint64_t now)
 }
 
 
+/* into a ring that fits, as the next one */
+
 static void
-res_breaker_push(res_breaker_t *b, uint32_t window, int failed)
+res_breaker_push(res_breaker_t *b, int failed, int slow)
 {
-    uint64_t  bit, *word;
+    uint32_t  i;
+    uint64_t  bit;
 
-    res_breaker_fit(b, window);
-
-    word = &b->failed[b->head / 64];
+    i = b->head / 64;
     bit = (uint64_t) 1 << b->head % 64;
 
-    if (failed) {
-        *word |= bit;
-
-    } else {
-        *word &= ~bit;
-    }
+    b->failed[i] = failed ? b->failed[i] | bit : b->failed[i] & ~bit;
+    b->slow[i] = slow ? b->slow[i] | bit : b->slow[i] & ~bit;
 
     b->head = (b->head + 1) % b->window;
+    b->samples++;
 
     if (b->seen < b->window) {
         b->seen++;
     }
+}
+
+
+/* an outcome that is in the ring (and that fits), if it still is, has failed */
+
+static void
+res_breaker_amend(res_breaker_t *b, uint32_t sample)
+{
+    uint32_t  age, n;
+
+    age = b->samples - sample;
+
+    if (age >= b->seen) {
+        return;
+    }
+
+    n = (b->head + b->window - 1 - age) % b->window;
+
+    b->failed[n / 64] |= (uint64_t) 1 << n % 64;
 }
 
 
@@ -437,7 +648,7 @@ static void
 res_breaker_fit(res_breaker_t *b, uint32_t window)
 {
     uint32_t  i, n, from, keep;
-    uint64_t  old[RES_BREAKER_WINDOW / 64];
+    uint64_t  failed[RES_BREAKER_WINDOW / 64], slow[RES_BREAKER_WINDOW / 64];
 
     window = res_breaker_bound(window, 1, RES_BREAKER_WINDOW);
     keep = b->seen;
@@ -455,14 +666,17 @@ res_breaker_fit(res_breaker_t *b, uint32_t window)
         keep = window;
     }
 
-    memcpy(old, b->failed, sizeof(old));
+    memcpy(failed, b->failed, sizeof(failed));
+    memcpy(slow, b->slow, sizeof(slow));
     memset(b->failed, 0, sizeof(b->failed));
+    memset(b->slow, 0, sizeof(b->slow));
 
     from = b->head + b->window - keep;
 
     for (i = 0; i < keep; i++) {
         n = (from + i) % b->window;
-        b->failed[i / 64] |= (old[n / 64] >> n % 64 & 1) << i % 64;
+        b->failed[i / 64] |= (failed[n / 64] >> n % 64 & 1) << i % 64;
+        b->slow[i / 64] |= (slow[n / 64] >> n % 64 & 1) << i % 64;
     }
 
     b->window = window;
@@ -475,58 +689,85 @@ uint64_t
 res_breaker_wait(const res_breaker_t *b, const res_breaker_conf_t *conf,
     uint64_t now)
 {
-    uint64_t  elapsed, probes;
-    uint32_t  i, end;
+    uint64_t  until;
 
-    if (conf->off) {
+    if (b->forced == RES_FORCED_OPEN) {
+        return conf->open;
+    }
+
+    if (conf->off || b->forced != RES_FORCED_NONE) {
         return 0;
     }
 
     now = res_breaker_now(b, now);
+    until = b->rest;
 
-    switch (b->state) {
-
-    case RES_OPEN:
-        return b->until > now ? b->until - now : 0;
-
-    case RES_HALF_OPEN:
-        elapsed = now - b->since;
-        probes = res_breaker_bound(conf->probes, 1, RES_BREAKER_PROBES);
-        end = UINT32_MAX;
-
-        for (i = 0; i < probes; i++) {
-            if (b->leases[i] < end) {
-                end = b->leases[i];
-            }
-        }
-
-        return end > elapsed ? end - elapsed : 0;
-
-    default: /* RES_CLOSED */
-        return 0;
+    if (b->state == RES_OPEN && b->until > until) {
+        until = b->until;
     }
+
+    if (b->state == RES_HALF_OPEN && res_breaker_free(b, conf) > until) {
+        until = res_breaker_free(b, conf);
+    }
+
+    return until > now ? until - now : 0;
+}
+
+
+/* when the next half-open permit is free */
+
+static uint64_t
+res_breaker_free(const res_breaker_t *b, const res_breaker_conf_t *conf)
+{
+    uint64_t  probes;
+    uint32_t  i, end;
+
+    probes = res_breaker_bound(conf->probes, 1, RES_BREAKER_PROBES);
+    end = UINT32_MAX;
+
+    for (i = 0; i < probes; i++) {
+        if (b->leases[i] < end) {
+            end = b->leases[i];
+        }
+    }
+
+    return b->since + end;
 }
 
 
 uint32_t
 res_breaker_failed(const res_breaker_t *b)
 {
-    uint32_t  i, failed;
+    return res_breaker_bits(b->failed);
+}
 
-    failed = 0;
+
+uint32_t
+res_breaker_slowed(const res_breaker_t *b)
+{
+    return res_breaker_bits(b->slow);
+}
+
+
+static uint32_t
+res_breaker_bits(const uint64_t *words)
+{
+    uint32_t  i, n;
+
+    n = 0;
 
     for (i = 0; i < RES_BREAKER_WINDOW / 64; i++) {
-        failed += __builtin_popcountll(b->failed[i]);
+        n += __builtin_popcountll(words[i]);
     }
 
-    return failed;
+    return n;
 }
 
 
 int
 res_breaker_idle(const res_breaker_t *b)
 {
-    return b->state == RES_CLOSED;
+    return b->state == RES_CLOSED && b->forced == RES_FORCED_NONE;
 }
 
 
@@ -550,9 +791,12 @@ res_breaker_reason_name(unsigned reason)
         "none",
         "failures",
         "error_rate",
+        "slow_rate",
+        "tenants",
         "probe_failed",
         "probes_succeeded",
-        "open_elapsed"
+        "open_elapsed",
+        "admin"
     };
 
     if (reason >= sizeof(names) / sizeof(names[0])) {
@@ -560,6 +804,19 @@ res_breaker_reason_name(unsigned reason)
     }
 
     return names[reason];
+}
+
+
+const char *
+res_breaker_forced_name(unsigned forced)
+{
+    static const char  *names[] = { "none", "open", "closed", "disabled" };
+
+    if (forced >= sizeof(names) / sizeof(names[0])) {
+        return "unknown";
+    }
+
+    return names[forced];
 }
 
 

@@ -29,7 +29,8 @@ static const char  *res_outcome_names[RES_OUTCOMES] = {
     [RES_BREAKER_OPEN]     = "breaker_open",
     [RES_NO_PERMIT]        = "no_permit",
     [RES_NO_KEY]           = "no_key",
-    [RES_LIMITED]          = "limited"
+    [RES_LIMITED]          = "limited",
+    [RES_SHUTDOWN]         = "shutdown"
 };
 
 

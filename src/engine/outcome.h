@@ -36,6 +36,7 @@ typedef enum {
     RES_NO_PERMIT,
     RES_NO_KEY,
     RES_LIMITED,
+    RES_SHUTDOWN,            /* this process ends */
     RES_OUTCOMES             /* how many there are */
 } res_outcome_e;
 
@@ -57,7 +58,17 @@ typedef enum {
     (((uint32_t) 1 << RES_OUTCOMES) - 1                                       \
      - res_bit(RES_SUCCESS) - res_bit(RES_CLIENT_ERROR)                       \
      - res_bit(RES_CONTEXT_LENGTH) - res_bit(RES_CONTENT_POLICY)              \
-     - res_bit(RES_CLIENT_ABORT))
+     - res_bit(RES_CLIENT_ABORT) - res_bit(RES_SHUTDOWN))
+
+/* an attempt that was not let start: the call moves on, whatever it may */
+
+#define RES_REFUSED                                                           \
+    (res_bit(RES_BREAKER_OPEN) | res_bit(RES_NO_PERMIT)                       \
+     | res_bit(RES_NO_KEY) | res_bit(RES_LIMITED))
+
+/* failures that speak of the provider: not of a key, a quota or a request */
+
+#define RES_PROVIDER_FAILED  RES_FAIL_ON
 
 /*
  * Answers after which the request is known not to have been processed, so

@@ -25,6 +25,10 @@
 #define res_rotate(x, n)  ((x) << (n) | (x) >> (64 - (n)))
 
 
+static int res_table_known(const res_cell_t *cell, const uint16_t *providers,
+    uint32_t n);
+static void res_table_put(res_table_t *table, const res_key_t *key,
+    const res_cell_t *from);
 static res_cell_t *res_table_take(res_table_t *table, const res_key_t *key,
     uint64_t now);
 static void res_table_evict(res_table_t *table);
@@ -186,6 +190,73 @@ res_table_settle(res_table_t *table, res_cell_t *cell)
 }
 
 
+void
+res_table_copy(res_table_t *table, res_table_t *from,
+    const uint16_t *providers, uint32_t n)
+{
+    uint32_t           list, number, last, room;
+    res_key_t          key;
+    const res_cell_t  *cell;
+
+    for (list = 2; list-- > 0; /* void */) {
+
+        room = table->capacity - table->used;
+        last = RES_NO_CELL;
+        number = from->head[list];
+
+        while (number != RES_NO_CELL && room != 0) {
+            cell = res_table_cell(from, number);
+
+            if (res_table_known(cell, providers, n)) {
+                last = number;
+                room--;
+            }
+
+            number = cell->next;
+        }
+
+        /* the most recently used one comes last, as it did in the other */
+
+        for (number = last; number != RES_NO_CELL; number = cell->prev) {
+            cell = res_table_cell(from, number);
+
+            if (!res_table_known(cell, providers, n)) {
+                continue;
+            }
+
+            key.tenant = cell->tenant;
+            key.tenant_len = cell->tenant_len;
+            key.provider = providers[cell->provider];
+            key.hash = res_table_hash(table, key.tenant, key.tenant_len,
+                                      key.provider);
+
+            res_table_put(table, &key, cell);
+        }
+    }
+}
+
+
+static int
+res_table_known(const res_cell_t *cell, const uint16_t *providers, uint32_t n)
+{
+    return cell->provider < n && providers[cell->provider] != RES_NO_PROVIDER;
+}
+
+
+static void
+res_table_put(res_table_t *table, const res_key_t *key, const res_cell_t *from)
+{
+    res_cell_t  *cell;
+
+    cell = res_table_get(table, key, from->used_at);
+
+    cell->breaker = from->breaker;
+    cell->epoch = from->epoch;
+
+    res_table_settle(table, cell);
+}
+
+
 res_cell_t *
 res_table_cell(res_table_t *table, uint32_t n)
 {
@@ -227,6 +298,7 @@ res_table_take(res_table_t *table, const res_key_t *key, uint64_t now)
     cell->hash = key->hash;
     cell->used_at = now;
     cell->inflight = 0;
+    cell->epoch = 0;
     cell->provider = key->provider;
     cell->tripped = 0;
     cell->tenant_len = key->tenant_len;
@@ -235,6 +307,7 @@ res_table_take(res_table_t *table, const res_key_t *key, uint64_t now)
         memcpy(cell->tenant, key->tenant, key->tenant_len);
     }
 
+    memset(&cell->aimd, 0, sizeof(res_aimd_t));
     res_breaker_init(&cell->breaker, now);
 
     /* from here on the cell has its new key, before it has none */

@@ -18,11 +18,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "aimd.h"
 #include "breaker.h"
 
 
 #define RES_TENANT_LEN  64
 #define RES_NO_CELL     UINT32_MAX
+#define RES_NO_PROVIDER UINT16_MAX
 
 
 typedef struct {
@@ -33,11 +35,13 @@ typedef struct {
     uint32_t              next;
     uint32_t              incarnation;  /* bumped when the cell is reused */
     uint32_t              inflight;     /* attempts now running */
+    uint32_t              epoch;        /* the caller's; of a new cell: 0 */
     uint16_t              provider;
     uint8_t               used;         /* holds a key */
     uint8_t               tripped;      /* which list it is in */
     uint8_t               tenant_len;
     unsigned char         tenant[RES_TENANT_LEN];
+    res_aimd_t            aimd;         /* of attempts in flight */
     res_breaker_t         breaker;
 } res_cell_t;
 
@@ -100,6 +104,15 @@ res_cell_t *res_table_get(res_table_t *table, const res_key_t *key,
 
 /* To be called after the breaker in the cell changed its state: a use too. */
 void res_table_settle(res_table_t *table, res_cell_t *cell);
+
+/*
+ * Copies what fits of another table, the cells that are not closed first and
+ * then those used last, with nothing in flight.  providers[i], i < n: the
+ * number that provider i has here, RES_NO_PROVIDER: it is not known any more.
+ * O(cells of from).
+ */
+void res_table_copy(res_table_t *table, res_table_t *from,
+    const uint16_t *providers, uint32_t n);
 
 /* A cell by number, 0..capacity - 1 (used or not), and its number. */
 res_cell_t *res_table_cell(res_table_t *table, uint32_t n);

@@ -46,7 +46,8 @@ static const outcome_t  outcomes[] = {
     { "breaker_open",     RES_BREAKER_OPEN,     FALLBACK|UNTOUCHED },
     { "no_permit",        RES_NO_PERMIT,        FALLBACK|UNTOUCHED },
     { "no_key",           RES_NO_KEY,           FALLBACK|UNTOUCHED },
-    { "limited",          RES_LIMITED,          FALLBACK|UNTOUCHED }
+    { "limited",          RES_LIMITED,          FALLBACK|UNTOUCHED },
+    { "shutdown",         RES_SHUTDOWN,         0 }
 };
 
 #define OUTCOMES  (sizeof(outcomes) / sizeof(outcomes[0]))
