@@ -227,6 +227,7 @@ bench_call(bench_mutex_t *mutex, res_table_t *table, const bench_name_t *name,
     res_key_t          key;
     res_cell_t        *cell;
     res_admit_e        admit;
+    res_report_t       report;
     res_permit_t       permit;
     res_transition_t   t;
 
@@ -236,8 +237,8 @@ bench_call(bench_mutex_t *mutex, res_table_t *table, const bench_name_t *name,
     res_table_enter(table);
 
     cell = res_table_get(table, &key, now);
-    admit = res_breaker_admit(&cell->breaker, &bench_conf, now, 61000, &permit,
-                              &t);
+    admit = res_breaker_admit(&cell->breaker, &bench_conf, now, 61000,
+                              (uint32_t) now, &permit, &t);
     cell->inflight++;
     n = res_table_number(table, cell);
     incarnation = cell->incarnation;
@@ -256,8 +257,14 @@ bench_call(bench_mutex_t *mutex, res_table_t *table, const bench_name_t *name,
 
     if (cell->used && cell->incarnation == incarnation) {
         cell->inflight--;
+
+        report.result = RES_RESULT_SUCCESS;
+        report.first = 1;
+        report.hint = 0;
+        report.random = (uint32_t) now;
+
         (void) res_breaker_record(&cell->breaker, &bench_conf, now, &permit,
-                                  RES_RESULT_SUCCESS, 1, (uint32_t) now, &t);
+                                  &report, &t);
     }
 
     res_table_leave(table);
