@@ -405,6 +405,7 @@ struct ngx_http_resilience_attempt_s {
                                                     event was passed on */
     unsigned                         ended:1;    /* the client was told of
                                                     the end */
+    unsigned                         recorded:1; /* counted, permit is back */
     unsigned                         overflow:1; /* more than could be held */
     unsigned                         unsent:1;   /* nothing was sent */
     unsigned                         stale:1;    /* a kept connection that the
@@ -783,6 +784,9 @@ ngx_int_t ngx_http_resilience_attempt_start(
     ngx_http_resilience_attempt_t *a);
 void ngx_http_resilience_attempt_cancel(ngx_http_resilience_attempt_t *a,
     ngx_http_resilience_reason_e reason, res_outcome_e outcome);
+
+/* its provider has done its part: counts it, gives the permit back; once */
+void ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a);
 void ngx_http_resilience_attempt_arm(ngx_http_resilience_attempt_t *a);
 res_outcome_e ngx_http_resilience_attempt_classify(
     ngx_http_resilience_attempt_t *a);

@@ -498,11 +498,26 @@ static void
 ngx_http_resilience_attempt_over(ngx_http_resilience_attempt_t *a,
     ngx_http_resilience_state_e state)
 {
+    ngx_http_resilience_attempt_move(a, state);
+
+    ngx_http_resilience_attempt_record(a);
+
+    ngx_http_resilience_call_settle(a);
+}
+
+
+void
+ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
+{
     if (a->timer.timer_set) {
         ngx_del_timer(&a->timer);
     }
 
-    ngx_http_resilience_attempt_move(a, state);
+    if (a->recorded) {
+        return;
+    }
+
+    a->recorded = 1;
 
     res_histogram_record(&a->step->provider->counters->attempt,
                          ngx_current_msec - a->started, ngx_current_msec);
@@ -511,8 +526,6 @@ ngx_http_resilience_attempt_over(ngx_http_resilience_attempt_t *a,
 
     (void) ngx_atomic_fetch_add(
                       &a->step->provider->counters->outcomes[a->outcome], 1);
-
-    ngx_http_resilience_call_settle(a);
 }
 
 

@@ -35,6 +35,8 @@ static ngx_int_t ngx_http_resilience_body_filter(ngx_http_request_t *r,
 static ngx_uint_t ngx_http_resilience_filter_at_once(
     ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_filter_stream(ngx_http_request_t *sr);
+static ngx_uint_t ngx_http_resilience_filter_bodyless(
+    ngx_http_resilience_attempt_t *a);
 static ngx_int_t ngx_http_resilience_filter_commit(
     ngx_http_resilience_attempt_t *a, res_outcome_e outcome);
 static ngx_int_t ngx_http_resilience_filter_hold_stream(
@@ -150,8 +152,7 @@ ngx_http_resilience_filter_at_once(ngx_http_resilience_attempt_t *a)
     }
 
     return a->status < NGX_HTTP_SPECIAL_RESPONSE
-           && (a->request->method == NGX_HTTP_HEAD
-               || a->status == NGX_HTTP_NO_CONTENT
+           && (ngx_http_resilience_filter_bodyless(a)
                || (provider->hold == 0
                    && !ngx_http_resilience_filter_stream(a->request)));
 }
@@ -198,7 +199,20 @@ ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
 
     ngx_http_resilience_attempt_arm(a);
 
+    if (ngx_http_resilience_filter_bodyless(a)) {
+        ngx_http_resilience_attempt_record(a);
+    }
+
     return ngx_http_resilience_answer_header(a);
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_filter_bodyless(ngx_http_resilience_attempt_t *a)
+{
+    return a->request->method == NGX_HTTP_HEAD
+           || a->status == NGX_HTTP_NO_CONTENT
+           || a->status == NGX_HTTP_NOT_MODIFIED;
 }
 
 
@@ -514,6 +528,9 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
         if (!a->broken && (a->sse == NULL || a->terminal)) {
             cl->buf->last_buf = 1;
             a->ended = 1;
+
+            /* the provider has done its part, be the client slow or not */
+            ngx_http_resilience_attempt_record(a);
         }
     }
 
