@@ -29,7 +29,7 @@ my $first = upstream();
 my $second = upstream();
 
 my %vars = (A => $first->port, B => $second->port, TOTAL => 10 * factor,
-            SHORT => 200 * factor, CONNECT => 1000 * factor);
+            SHORT => 1000 * factor, CONNECT => 1000 * factor);
 
 my $n = nginx(<<'CONF', vars => \%vars);
     resilience_zone zone=gateway:1m;
