@@ -362,9 +362,29 @@ bench_check(unsigned processes, double seconds)
 }
 
 
+/* another order, that no cache foresees */
+
+static void
+bench_shuffle(bench_name_t *names, uint32_t n, uint32_t *seed)
+{
+    uint32_t      i, k;
+    bench_name_t  name;
+
+    for (i = n - 1; i > 0; i--) {
+        *seed = *seed * 1664525 + 1013904223;
+        k = (uint32_t) (((uint64_t) *seed * (i + 1)) >> 32);
+
+        name = names[i];
+        names[i] = names[k];
+        names[k] = name;
+    }
+}
+
+
 /*
- * ns of one look-up of any of the n cells, in an order that no cache foresees;
- * the keys themselves are at hand, as a request's are.
+ * ns of one look-up of any of the n cells; the keys themselves are at hand, as
+ * a request's are.  The order changes from run to run: in one that is repeated
+ * the neighbours in the list of recent use are those that come next.
  */
 
 static double
@@ -373,7 +393,7 @@ bench_lookup(uint32_t n, size_t *bytes)
     double         ns, best;
     uint32_t       i, k, round, rounds, seed;
     uint64_t       start, found;
-    bench_name_t  *names, name;
+    bench_name_t  *names;
     res_table_t   *table;
 
     *bytes = res_table_bytes(n);
@@ -386,21 +406,13 @@ bench_lookup(uint32_t n, size_t *bytes)
         (void) bench_get(table, &names[i], i);
     }
 
-    seed = 12345;
-
-    for (i = n - 1; i > 0; i--) {
-        seed = seed * 1664525 + 1013904223;
-        k = (uint32_t) (((uint64_t) seed * (i + 1)) >> 32);
-
-        name = names[i];
-        names[i] = names[k];
-        names[k] = name;
-    }
-
     best = 0;
+    seed = 12345;
     rounds = (n < BENCH_LOOKUPS) ? BENCH_LOOKUPS / n : 1;
 
     for (k = 0; k < 5; k++) {
+
+        bench_shuffle(names, n, &seed);
 
         found = 0;
         start = bench_ns();
