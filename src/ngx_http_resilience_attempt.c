@@ -241,10 +241,8 @@ ngx_http_resilience_attempt_done(ngx_http_request_t *sr, void *data,
         return c->error ? rc : NGX_OK;
     }
 
-    if (c->error
-        || rc == NGX_HTTP_CLIENT_CLOSED_REQUEST
-        || rc == NGX_HTTP_REQUEST_TIME_OUT)
-    {
+    if (c->error || c->timedout) {
+
         /* the client is gone, the call's cleanup does the rest */
         return rc;
     }

@@ -17,6 +17,11 @@ my $b = upstream();
 my $auth = upstream();
 
 my $common = <<'E';
+    resilience_policy on {
+        retry 0;
+        fallback_on client_error;
+        breaker off;
+    }
     resilience_policy once { timeout attempt=1m; retry 0; breaker off; }
     resilience_policy fast {
         timeout attempt=1m total=10m;
@@ -190,6 +195,8 @@ my $n = nginx($common . <<'E', vars => \%vars, files => \%files);
     }
     resilience_provider says_nothing { return 204; }
     resilience_provider says_not_found { return 404; }
+    resilience_provider says_late { return 408; }
+    resilience_provider says_closed { return 499; }
 
     resilience_chain seen    { policy fast; provider seen_a; provider seen_b; }
     resilience_chain dead_llm { policy once; provider dead_llm; }
@@ -205,6 +212,12 @@ my $n = nginx($common . <<'E', vars => \%vars, files => \%files);
     resilience_chain pair    { policy fast; provider pair; }
     resilience_chain own_next { policy once; provider own_next; }
     resilience_chain says_no { policy once; provider says_no; provider says; }
+    resilience_chain says_late { policy on; provider says_late; provider says; }
+    resilience_chain says_closed {
+        policy on;
+        provider says_closed;
+        provider says;
+    }
     resilience_chain no_more { policy once; provider says_no_more; }
     resilience_chain files   { policy once; provider files; provider b; }
     resilience_chain limited { policy once; provider limited; provider b; }
@@ -721,6 +734,13 @@ is(body('/any/no?chain=says_no'), '200 said says', 'return with an error');
 like(fields('/any/no')->{trace}, qr/^says_no:overloaded:503:/,
     'is a failed attempt');
 is(body('/any/?chain=no_more'), '503 no more', 'return, error with a text');
+for my $case ([ 408, 'says_late' ], [ 499, 'says_closed' ]) {
+    my ($status, $chain) = @$case;
+    is(body("/any/$status?chain=$chain"), '200 said says',
+        "return $status is not the client's");
+    like(fields("/any/$status")->{trace},
+        qr/^$chain:client_error:$status:.*says:success/, "$status: trace");
+}
 is(body('/any/204?chain=says_nothing'), '204 ', 'return without content');
 like(fields('/any/204')->{trace}, qr/^says_nothing:success:204:/,
     'is a success');
