@@ -413,6 +413,7 @@ answers(a => [ 500 ]);
 is(scalar(grep { call('latency', undef, $keep)->body eq 'from b' } 1 .. 10),
     10, 'fallback of least_latency');
 is($b->count, 10, 'each at the slow one');
+cmp_ok($a->count, '<=', 3, 'one that fails fast is not a fast one');
 
 # attempts, and none is asked twice
 
