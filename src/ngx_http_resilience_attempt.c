@@ -301,6 +301,10 @@ ngx_http_resilience_attempt_judge(ngx_http_resilience_attempt_t *a,
 
     if (a->state == NGX_HTTP_RESILIENCE_COMMITTED) {
 
+        if (a->recorded) {
+            return;
+        }
+
         if (rc != NGX_OK || !a->whole || (a->sse && !a->terminal)) {
             a->broken = 1;
         }
@@ -439,8 +443,11 @@ ngx_http_resilience_attempt_cancel(ngx_http_resilience_attempt_t *a,
     }
 
     a->reason = reason;
-    a->outcome = outcome;
     a->judged = 1;
+
+    if (!a->recorded) {
+        a->outcome = outcome;
+    }
 
     sr->post_subrequest = NULL;
 

@@ -368,6 +368,25 @@ for my $way (grep { /reset/ } @ways) {
     }
 }
 
+# what the provider has done is a success, also if the client is gone by then
+{
+    answers([ { framing => 'chunked', events => [ { raw => 'one' } ],
+                end_hold => 'held' } ]);
+    my $path = path('a');
+    my $was = breaker('a', '-')->{successes};
+    my $client = http($n);
+    my $r = $client->start(GET => $path);
+    ok($r->wait_bytes(3), 'the end and a reset: it has begun');
+    kill STOP => $n->workers;
+    $a->release('held');
+    ok($a->wait_done(1), 'the end and a reset: it has come to its end');
+    $client->reset;
+    kill CONT => $n->workers;
+    logged($path, 'the end and a reset', 200, 1, [ 'a:success:200' ]);
+    is(breaker('a', '-')->{successes}, $was + 1,
+        'the end and a reset: as it is counted');
+}
+
 # what a client has sent behind its request does not hide that it went
 for my $how (qw(close send_end)) {
     answers([ { hold => 'held' } ]);
