@@ -46,7 +46,8 @@ my $n = nginx(<<'CONF', vars => \%vars);
     resilience_provider openai_a {
         llm_dialect openai;
         llm_key sk-a;
-        resilience_endpoint http://127.0.0.1:%%A%%;
+        # one that is kept may be reset at any time, and is then not counted
+        resilience_endpoint http://127.0.0.1:%%A%% keepalive=0;
     }
     resilience_provider openai_b {
         llm_dialect openai;
@@ -63,7 +64,8 @@ my $n = nginx(<<'CONF', vars => \%vars);
     resilience_provider anthropic_a {
         llm_dialect anthropic;
         llm_key sk-a;
-        resilience_endpoint http://127.0.0.1:%%A%%;
+        # one that is kept may be reset at any time, and is then not counted
+        resilience_endpoint http://127.0.0.1:%%A%% keepalive=0;
     }
     resilience_provider anthropic_b {
         llm_dialect anthropic;
