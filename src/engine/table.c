@@ -5,6 +5,7 @@
 
 
 #include "table.h"
+#include "siphash.h"
 
 #include <stdatomic.h>
 #include <string.h>
@@ -20,9 +21,6 @@
  */
 
 #define res_table_barrier()  atomic_signal_fence(memory_order_seq_cst)
-
-
-#define res_rotate(x, n)  ((x) << (n) | (x) >> (64 - (n)))
 
 
 static int res_table_known(const res_cell_t *cell, const uint16_t *providers,
@@ -45,9 +43,6 @@ static int res_table_sound(res_table_t *table, const res_cell_t *cell);
 static void res_table_clear(res_table_t *table);
 static void res_table_sort(res_table_t *table, uint32_t runs[], uint32_t n);
 static uint32_t res_table_merge(res_table_t *table, uint32_t a, uint32_t b);
-
-static void res_table_round(uint64_t v[4]);
-static uint64_t res_table_word(const unsigned char *p);
 
 static uint64_t res_table_buckets(uint32_t capacity);
 static uint64_t res_table_offset(uint64_t buckets);
@@ -97,8 +92,7 @@ res_table_init(res_table_t *table, uint32_t capacity,
     table->capacity = capacity;
     table->mask = res_table_buckets(capacity) - 1;
 
-    table->key[0] = res_table_word(random);
-    table->key[1] = res_table_word(random + 8);
+    res_siphash_key(table->key, random);
 
     res_table_clear(table);
 }
@@ -590,13 +584,10 @@ uint64_t
 res_table_hash(const res_table_t *table, const unsigned char *tenant,
     size_t tenant_len, uint16_t provider)
 {
-    size_t         i, len;
-    uint64_t       word, v[4];
-    unsigned char  text[RES_TENANT_LEN + 8];
+    size_t         len;
+    unsigned char  text[RES_TENANT_LEN + 2];
 
     len = tenant_len < RES_TENANT_LEN ? tenant_len : RES_TENANT_LEN;
-
-    memset(text, 0, sizeof(text));
 
     if (len != 0) {
         memcpy(text, tenant, len);
@@ -605,64 +596,7 @@ res_table_hash(const res_table_t *table, const unsigned char *tenant,
     text[len++] = provider & 0xff;
     text[len++] = provider >> 8;
 
-    v[0] = table->key[0] ^ 0x736f6d6570736575;
-    v[1] = table->key[1] ^ 0x646f72616e646f6d;
-    v[2] = table->key[0] ^ 0x6c7967656e657261;
-    v[3] = table->key[1] ^ 0x7465646279746573;
-
-    for (i = 0; i <= len / 8; i++) {
-        word = res_table_word(text + i * 8);
-
-        if (i == len / 8) {
-            word |= (uint64_t) len << 56;
-        }
-
-        v[3] ^= word;
-        res_table_round(v);
-        res_table_round(v);
-        v[0] ^= word;
-    }
-
-    v[2] ^= 0xff;
-
-    for (i = 0; i < 4; i++) {
-        res_table_round(v);
-    }
-
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-
-static void
-res_table_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = res_rotate(v[1], 13) ^ v[0];
-    v[3] = res_rotate(v[3], 16) ^ v[2];
-    v[0] = res_rotate(v[0], 32);
-
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = res_rotate(v[1], 17) ^ v[2];
-    v[3] = res_rotate(v[3], 21) ^ v[0];
-    v[2] = res_rotate(v[2], 32);
-}
-
-
-static uint64_t
-res_table_word(const unsigned char *p)
-{
-    int       i;
-    uint64_t  word;
-
-    word = 0;
-
-    for (i = 7; i >= 0; i--) {
-        word = word << 8 | p[i];
-    }
-
-    return word;
+    return res_siphash(table->key, text, len);
 }
 
 

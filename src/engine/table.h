@@ -83,7 +83,7 @@ size_t res_table_bytes(uint32_t capacity);
 void res_table_init(res_table_t *table, uint32_t capacity,
     const unsigned char random[16]);
 
-/* SipHash-2-4 (J.-P. Aumasson, D. J. Bernstein, 2012); needs no lock. */
+/* res_siphash() of the first 64 bytes and the provider; needs no lock. */
 uint64_t res_table_hash(const res_table_t *table, const unsigned char *tenant,
     size_t tenant_len, uint16_t provider);
 
