@@ -17,12 +17,16 @@
 #include "engine/breaker.h"
 #include "engine/budget.h"
 #include "engine/ewma.h"
+#include "engine/gcra.h"
 #include "engine/hint.h"
 #include "engine/histogram.h"
+#include "engine/limiter.h"
 #include "engine/outcome.h"
 #include "engine/quorum.h"
+#include "engine/siphash.h"
 #include "engine/table.h"
 #include "llm/dialect.h"
+#include "llm/estimate.h"
 #include "llm/json.h"
 #include "llm/sse.h"
 
@@ -44,6 +48,7 @@
 
 #define NGX_HTTP_RESILIENCE_NAME       64    /* bytes of a provider's name */
 #define NGX_HTTP_RESILIENCE_PROVIDERS  256   /* a zone knows at most */
+#define NGX_HTTP_RESILIENCE_LIMITS     64    /* the same */
 
 #define NGX_HTTP_RESILIENCE_UPSTREAM  "resilience_"
 
@@ -248,6 +253,42 @@ typedef struct {
 } ngx_http_resilience_block_t;
 
 
+/* what the zone has for limits; see ngx_http_resilience_limit_zone.c */
+
+typedef struct {
+    u_char                           name[NGX_HTTP_RESILIENCE_NAME];
+    size_t                           len;
+    ngx_atomic_t                     refused;
+    ngx_atomic_t                     dry;      /* would have been */
+} ngx_http_resilience_limited_t;
+
+typedef struct {
+    res_limiter_t                   *limiter;
+    ngx_atomic_t                     full_logged;       /* seconds */
+    ngx_uint_t                       n;
+    ngx_http_resilience_limited_t    limited[NGX_HTTP_RESILIENCE_LIMITS];
+} ngx_http_resilience_limits_t;
+
+
+/* resilience_limit */
+
+typedef struct {
+    ngx_str_t                        name;
+    ngx_str_t                        kind;
+    ngx_str_t                        rate;     /* as written */
+    ngx_str_t                        burst;
+    ngx_str_t                        key_text;
+    ngx_http_resilience_place_t      place;
+
+    ngx_uint_t                       tokens;   /* or else requests */
+    res_gcra_conf_t                  conf;
+    ngx_http_complex_value_t        *key;      /* NULL: the tenant */
+
+    uint64_t                         hash_key[2];
+    ngx_http_resilience_limited_t   *limited;
+} ngx_http_resilience_limit_t;
+
+
 /* the zone's shared part; see ngx_http_resilience_zone.c */
 
 typedef struct {
@@ -262,6 +303,7 @@ typedef struct {
     ngx_uint_t                       nblocks;
     ngx_http_resilience_block_t     *blocks;
     ngx_atomic_t                     eviction_logged;   /* seconds */
+    ngx_http_resilience_limits_t    *limits;   /* NULL: there never was one */
 } ngx_http_resilience_shared_t;
 
 
@@ -270,6 +312,7 @@ typedef struct {
     ngx_slab_pool_t                 *shpool;
     ngx_http_resilience_shared_t    *shared;
     ngx_array_t                     *provider_list;  /* main conf's */
+    ngx_array_t                     *limit_list;     /* the same */
     ngx_cycle_t                     *cycle;
     ngx_str_t                        state;    /* file; empty: none */
 } ngx_http_resilience_zone_t;
@@ -285,6 +328,7 @@ typedef struct {
     ngx_array_t                      providers;   /* _provider_t * */
     ngx_array_t                      chains;      /* _chain_t * */
     ngx_array_t                      passes;      /* _loc_conf_t * */
+    ngx_array_t                      limits;      /* _limit_t * */
 
     ngx_http_conf_ctx_t             *providers_ctx;  /* of their server */
 } ngx_http_resilience_main_conf_t;
@@ -301,6 +345,10 @@ typedef struct {
     ngx_http_complex_value_t        *tenant;
     unsigned                         tenant_hash:1;
     unsigned                         tenant_required:1;
+
+    /* resilience_limit */
+    ngx_array_t                     *limits;       /* _limit_t *, or NULL */
+    ngx_flag_t                       dry_run;
 
     ngx_flag_t                       headers;
     ngx_uint_t                       admin;        /* resilience_status */
@@ -393,6 +441,7 @@ struct ngx_http_resilience_attempt_s {
                                                     the next one through */
     ngx_http_resilience_held_t       held;
     llm_sse_t                       *sse;        /* NULL: no event stream */
+    llm_usage_t                      usage;
 
     unsigned                         header:1;   /* the header has come */
     unsigned                         body:1;     /* a byte that is no white
@@ -727,6 +776,10 @@ ngx_uint_t ngx_http_resilience_flight_gone(ngx_pid_t pid);
 
 ngx_int_t ngx_http_resilience_handler(ngx_http_request_t *r);
 
+/* ends a request that is over its limits before it becomes a call */
+void ngx_http_resilience_call_limited(ngx_http_request_t *r,
+    const char *message);
+
 /* the attempt is over, its outcome is known: goes on with the call */
 void ngx_http_resilience_call_settle(ngx_http_resilience_attempt_t *a);
 
@@ -825,8 +878,35 @@ ngx_int_t ngx_http_resilience_answer_end(ngx_http_resilience_attempt_t *a);
 ngx_int_t ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
     ngx_uint_t status);
 
+/* a header of the answer; the value is copied */
+ngx_int_t ngx_http_resilience_answer_add(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value);
+
 ngx_int_t ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
     ngx_uint_t status, const char *code, const char *message);
+
+/* ngx_http_resilience_limit_conf.c */
+
+char *ngx_http_resilience_limit(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+/* ngx_http_resilience_limit_zone.c */
+
+/* of a new zone that no one knows yet: takes what limits need of it */
+ngx_int_t ngx_http_resilience_limit_zone_create(
+    ngx_http_resilience_zone_t *zone);
+
+/* gives each limit of the configuration its place in the zone */
+ngx_int_t ngx_http_resilience_limit_zone_names(
+    ngx_http_resilience_zone_t *zone);
+
+/* under the lock of the old zone: what is known goes into a new one */
+void ngx_http_resilience_limit_zone_copy(ngx_http_resilience_zone_t *to,
+    ngx_http_resilience_zone_t *from);
+
+/* ngx_http_resilience_limit.c */
+
+ngx_int_t ngx_http_resilience_limit_init(ngx_conf_t *cf);
 
 /* ngx_http_resilience_tenant.c */
 

@@ -22,8 +22,6 @@ static ngx_int_t ngx_http_resilience_answer_broken(
     ngx_http_resilience_attempt_t *a);
 static ngx_int_t ngx_http_resilience_answer_send(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);
-static ngx_int_t ngx_http_resilience_answer_add(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
 static ngx_uint_t ngx_http_resilience_answer_paged(ngx_http_request_t *r,
     ngx_uint_t status);
 
@@ -517,7 +515,7 @@ ngx_http_resilience_answer_send(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_answer_add(ngx_http_request_t *r, const char *name,
     ngx_str_t *value)
 {

@@ -35,6 +35,9 @@ static ngx_http_resilience_call_t *ngx_http_resilience_call_create(
     ngx_http_request_t *r, ngx_http_resilience_chain_t *chain);
 static ngx_int_t ngx_http_resilience_call_chain(ngx_http_request_t *r,
     ngx_http_resilience_chain_t **chain);
+static ngx_int_t ngx_http_resilience_call_refuse(
+    ngx_http_resilience_call_t *call, res_outcome_e outcome,
+    ngx_uint_t status, const char *code, const char *message);
 static void ngx_http_resilience_call_headers(ngx_http_resilience_call_t *call);
 static void ngx_http_resilience_call_deadline(ngx_http_resilience_call_t *call,
     ngx_str_t *value);
@@ -80,17 +83,10 @@ ngx_http_resilience_handler(ngx_http_request_t *r)
         ngx_log_error(NGX_LOG_INFO, r->connection->log, 0,
                       "call without a tenant refused");
 
-        call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
-        call->outcome = RES_CLIENT_ERROR;
-
-        rc = ngx_http_discard_request_body(r);
-        if (rc != NGX_OK) {
-            return rc;
-        }
-
-        return ngx_http_resilience_answer_error(call, NGX_HTTP_UNAUTHORIZED,
-                                                "no_tenant",
-                                                "the tenant is not given");
+        return ngx_http_resilience_call_refuse(call, RES_CLIENT_ERROR,
+                                               NGX_HTTP_UNAUTHORIZED,
+                                               "no_tenant",
+                                               "the tenant is not given");
     }
 
     if (rc != NGX_OK) {
@@ -104,6 +100,63 @@ ngx_http_resilience_handler(ngx_http_request_t *r)
     }
 
     return NGX_DONE;
+}
+
+
+/* before it has begun */
+
+static ngx_int_t
+ngx_http_resilience_call_refuse(ngx_http_resilience_call_t *call,
+    res_outcome_e outcome, ngx_uint_t status, const char *code,
+    const char *message)
+{
+    ngx_int_t  rc;
+
+    call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
+    call->outcome = outcome;
+
+    rc = ngx_http_discard_request_body(call->request);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    return ngx_http_resilience_answer_error(call, status, code, message);
+}
+
+
+void
+ngx_http_resilience_call_limited(ngx_http_request_t *r, const char *message)
+{
+    ngx_int_t                     rc;
+    ngx_http_resilience_call_t   *call;
+    ngx_http_resilience_chain_t  *chain;
+
+    rc = ngx_http_resilience_call_chain(r, &chain);
+
+    if (rc != NGX_OK) {
+        ngx_http_finalize_request(r, rc);
+        return;
+    }
+
+    call = ngx_http_resilience_call_create(r, chain);
+
+    if (call == NULL) {
+        ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
+    if (ngx_http_resilience_tenant_get(r, call->zone, &call->tenant)
+        != NGX_OK)
+    {
+        ngx_str_set(&call->tenant, "-");
+    }
+
+    rc = ngx_http_resilience_call_refuse(call, RES_LIMITED,
+                                         NGX_HTTP_TOO_MANY_REQUESTS,
+                                         res_outcome_name(RES_LIMITED),
+                                         message);
+
+    ngx_http_finalize_request(r, rc);
 }
 
 

@@ -73,6 +73,20 @@ static ngx_command_t  ngx_http_resilience_commands[] = {
       0,
       NULL },
 
+    { ngx_string("resilience_limit"),
+      NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_2MORE,
+      ngx_http_resilience_limit,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("resilience_limit_dry_run"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_resilience_loc_conf_t, dry_run),
+      NULL },
+
     { ngx_string("resilience_status"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
       ngx_http_resilience_status,
@@ -252,11 +266,17 @@ ngx_http_resilience_postconfiguration(ngx_conf_t *cf)
 
     /* no one pays for what no one uses */
 
-    if (rmcf->zone_name.len == 0 && rmcf->providers.nelts == 0) {
+    if (rmcf->zone_name.len == 0 && rmcf->providers.nelts == 0
+        && rmcf->limits.nelts == 0)
+    {
         return NGX_OK;
     }
 
     if (ngx_http_resilience_zone_add(cf, rmcf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (rmcf->limits.nelts && ngx_http_resilience_limit_init(cf) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -321,6 +341,8 @@ ngx_http_resilience_create_main_conf(ngx_conf_t *cf)
            != NGX_OK
         || ngx_array_init(&rmcf->chains, cf->pool, 4, sizeof(void *)) != NGX_OK
         || ngx_array_init(&rmcf->passes, cf->pool, 4, sizeof(void *))
+           != NGX_OK
+        || ngx_array_init(&rmcf->limits, cf->pool, 4, sizeof(void *))
            != NGX_OK)
     {
         return NULL;
@@ -348,10 +370,12 @@ ngx_http_resilience_create_loc_conf(ngx_conf_t *cf)
      *     rlcf->chain_value = NULL;
      *     rlcf->tenant_hash = 0;
      *     rlcf->tenant_required = 0;
+     *     rlcf->limits = NULL;
      *     rlcf->provider = NULL;
      */
 
     rlcf->tenant = NGX_CONF_UNSET_PTR;
+    rlcf->dry_run = NGX_CONF_UNSET;
     rlcf->headers = NGX_CONF_UNSET;
 
     return rlcf;
@@ -366,7 +390,12 @@ ngx_http_resilience_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_http_core_loc_conf_t  *clcf;
 
+    ngx_conf_merge_value(conf->dry_run, prev->dry_run, 0);
     ngx_conf_merge_value(conf->headers, prev->headers, 0);
+
+    if (conf->limits == NULL) {
+        conf->limits = prev->limits;
+    }
 
     if (conf->tenant == NGX_CONF_UNSET_PTR) {
         ngx_conf_merge_ptr_value(conf->tenant, prev->tenant, NULL);

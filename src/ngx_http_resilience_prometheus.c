@@ -34,6 +34,11 @@ static void ngx_http_resilience_metric_first_byte(
 static void ngx_http_resilience_metric_histogram(
     ngx_http_resilience_out_t *out, ngx_http_resilience_counters_t *counters,
     const char *name, const res_histogram_t *histogram);
+static void ngx_http_resilience_metric_limits(
+    ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_out_t *out);
+static void ngx_http_resilience_metric_limit(
+    ngx_http_resilience_out_t *out, const char *name,
+    ngx_http_resilience_limited_t *limited, ngx_atomic_uint_t n);
 static void ngx_http_resilience_metric_head(ngx_http_resilience_out_t *out,
     const char *name, const char *type, const char *help);
 static void ngx_http_resilience_metric_classes(ngx_http_resilience_out_t *out,
@@ -105,6 +110,10 @@ ngx_http_resilience_prometheus(ngx_http_resilience_main_conf_t *rmcf,
         }
     }
 
+    if (rmcf->limits.nelts) {
+        ngx_http_resilience_metric_limits(rmcf, out);
+    }
+
     ngx_http_resilience_metric_head(out, "resilience_zone_cells", "gauge",
                                     "Breakers that the zone holds.");
     ngx_http_resilience_out_printf(out, "resilience_zone_cells %uD\n",
@@ -115,6 +124,55 @@ ngx_http_resilience_prometheus(ngx_http_resilience_main_conf_t *rmcf,
                                     "Breakers given up for others.");
     ngx_http_resilience_out_printf(out, "resilience_zone_evictions_total %uL\n",
                                    table->evictions);
+}
+
+
+static void
+ngx_http_resilience_metric_limits(ngx_http_resilience_main_conf_t *rmcf,
+    ngx_http_resilience_out_t *out)
+{
+    ngx_uint_t                     i;
+    ngx_http_resilience_limit_t  **limits;
+
+    limits = rmcf->limits.elts;
+
+    ngx_http_resilience_metric_head(out, "resilience_limited_total", "counter",
+                                    "Requests refused, by limit.");
+
+    for (i = 0; i < rmcf->limits.nelts; i++) {
+        ngx_http_resilience_metric_limit(out, "resilience_limited_total",
+                                         limits[i]->limited,
+                                         limits[i]->limited->refused);
+    }
+
+    ngx_http_resilience_metric_head(out, "resilience_limited_dry_run_total",
+                                    "counter",
+                                    "Requests that only a dry run let pass.");
+
+    for (i = 0; i < rmcf->limits.nelts; i++) {
+        ngx_http_resilience_metric_limit(out,
+                                         "resilience_limited_dry_run_total",
+                                         limits[i]->limited,
+                                         limits[i]->limited->dry);
+    }
+
+    ngx_http_resilience_metric_head(out, "resilience_limit_overflows_total",
+                                    "counter",
+                                    "Takes let through for want of memory.");
+    ngx_http_resilience_out_printf(out,
+                                   "resilience_limit_overflows_total %uL\n",
+                                   rmcf->zone->shared->limits->limiter->full);
+}
+
+
+static void
+ngx_http_resilience_metric_limit(ngx_http_resilience_out_t *out,
+    const char *name, ngx_http_resilience_limited_t *limited,
+    ngx_atomic_uint_t n)
+{
+    ngx_http_resilience_out_printf(out, "%s{limit=", name);
+    ngx_http_resilience_out_string(out, limited->name, limited->len);
+    ngx_http_resilience_out_printf(out, "} %uA\n", n);
 }
 
 

@@ -451,6 +451,8 @@ ngx_http_resilience_route_attempt(ngx_http_resilience_call_t *call,
     a->number = ++call->attempts;
     a->failed_before = call->failed;
     a->next = call->attempt;
+    a->usage.input = -1;
+    a->usage.output = -1;
 
     ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_PERMITTED);
 

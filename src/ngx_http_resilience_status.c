@@ -46,6 +46,8 @@ static void ngx_http_resilience_status_denied(
     ngx_http_resilience_counters_t *counters, ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_latency(
     ngx_http_resilience_counters_t *counters, ngx_http_resilience_out_t *out);
+static void ngx_http_resilience_status_limits(
+    ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_breakers(
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
@@ -322,6 +324,8 @@ ngx_http_resilience_status_json(ngx_http_request_t *r,
 
     ngx_http_resilience_status_providers(rmcf, q, out);
     ngx_http_resilience_out_printf(out, ",");
+    ngx_http_resilience_status_limits(rmcf, out);
+    ngx_http_resilience_out_printf(out, ",");
     ngx_http_resilience_status_breakers(rmcf, q, out);
     ngx_http_resilience_out_printf(out, "}\n");
 }
@@ -435,6 +439,38 @@ ngx_http_resilience_status_latency(ngx_http_resilience_counters_t *counters,
         ngx_http_resilience_out_printf(out, "%s\"%s\":%L", i ? "," : "",
                                           percentiles[i].name, ms);
     }
+}
+
+
+static void
+ngx_http_resilience_status_limits(ngx_http_resilience_main_conf_t *rmcf,
+    ngx_http_resilience_out_t *out)
+{
+    ngx_uint_t                     i;
+    ngx_http_resilience_limit_t  **limits;
+
+    limits = rmcf->limits.elts;
+
+    ngx_http_resilience_out_printf(out, "\"limits\":[");
+
+    for (i = 0; i < rmcf->limits.nelts; i++) {
+
+        ngx_http_resilience_out_printf(out, "%s{\"name\":", i ? "," : "");
+        ngx_http_resilience_out_string(out, limits[i]->name.data,
+                                          limits[i]->name.len);
+
+        ngx_http_resilience_out_printf(out,
+                                          ",\"kind\":\"%V\",\"rate\":\"%V\","
+                                          "\"burst\":%uD,\"limited\":%uA,"
+                                          "\"dry_run\":%uA}",
+                                          &limits[i]->kind, &limits[i]->rate,
+                                          limits[i]->conf.burst
+                                              + limits[i]->tokens,
+                                          limits[i]->limited->refused,
+                                          limits[i]->limited->dry);
+    }
+
+    ngx_http_resilience_out_printf(out, "]");
 }
 
 

@@ -10,8 +10,8 @@
 
 
 /*
- * The shared zone: the table of breakers, the providers' counters and the
- * attempts in flight.
+ * The shared zone: the table of breakers, the providers' counters, the
+ * attempts in flight and the states of limits.
  *
  * All is read and written under the slab pool's mutex, the one lock that the
  * master frees when a worker dies with it, for a handful of instructions and
@@ -20,7 +20,7 @@
  */
 
 
-#define NGX_HTTP_RESILIENCE_ZONE_VERSION  3
+#define NGX_HTTP_RESILIENCE_ZONE_VERSION  4
 #define NGX_HTTP_RESILIENCE_ZONE_MIN      (32 * ngx_pagesize)
 #define NGX_HTTP_RESILIENCE_ZONE_TURNS    16    /* then one may as well sleep */
 
@@ -39,6 +39,8 @@ static ngx_http_resilience_zone_t *ngx_http_resilience_zone_old(
     ngx_shm_zone_t *shm_zone);
 static ngx_int_t ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
     ngx_http_resilience_zone_t *from);
+static ngx_int_t ngx_http_resilience_zone_names(
+    ngx_http_resilience_zone_t *zone);
 static ngx_int_t ngx_http_resilience_zone_providers(
     ngx_http_resilience_zone_t *zone);
 static ngx_http_resilience_counters_t *ngx_http_resilience_zone_provider(
@@ -177,6 +179,7 @@ ngx_http_resilience_zone_add(ngx_conf_t *cf,
     zone->cycle = cf->cycle;
     zone->state = rmcf->zone_state;
     zone->provider_list = &rmcf->providers;
+    zone->limit_list = &rmcf->limits;
     zone->shm_zone->init = ngx_http_resilience_zone_init;
     zone->shm_zone->data = zone;
 
@@ -203,7 +206,7 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         zone->shared = old->shared;
         zone->shpool = old->shpool;
 
-        return ngx_http_resilience_zone_providers(zone);
+        return ngx_http_resilience_zone_names(zone);
     }
 
     zone->shpool = (ngx_slab_pool_t *) shm_zone->shm.addr;
@@ -211,7 +214,7 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     if (shm_zone->shm.exists) {
         zone->shared = zone->shpool->data;
 
-        return ngx_http_resilience_zone_providers(zone);
+        return ngx_http_resilience_zone_names(zone);
     }
 
     if (ngx_http_resilience_zone_create(zone) != NGX_OK) {
@@ -220,7 +223,7 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
         return NGX_ERROR;
     }
 
-    if (ngx_http_resilience_zone_providers(zone) != NGX_OK) {
+    if (ngx_http_resilience_zone_names(zone) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -235,6 +238,17 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
     }
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_zone_names(ngx_http_resilience_zone_t *zone)
+{
+    if (ngx_http_resilience_zone_providers(zone) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    return ngx_http_resilience_limit_zone_names(zone);
 }
 
 
@@ -266,6 +280,14 @@ ngx_http_resilience_zone_create(ngx_http_resilience_zone_t *zone)
 
     ngx_http_resilience_flight_init(shared);
 
+    zone->shared = shared;
+
+    if (zone->limit_list->nelts
+        && ngx_http_resilience_limit_zone_create(zone) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     spare = ngx_http_resilience_zone_spare(zone);
 
     if (zone->shpool->pfree <= spare) {
@@ -295,7 +317,6 @@ ngx_http_resilience_zone_create(ngx_http_resilience_zone_t *zone)
 
     shared->version = NGX_HTTP_RESILIENCE_ZONE_VERSION;
 
-    zone->shared = shared;
     zone->shpool->data = shared;
 
     return NGX_OK;
@@ -420,6 +441,8 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
     ngx_memcpy(to->shared->from, from->shared->from, sizeof(to->shared->from));
 
     res_table_copy(to->shared->table, from->shared->table, map, i);
+
+    ngx_http_resilience_limit_zone_copy(to, from);
 
     ngx_http_resilience_zone_leave(from);
 

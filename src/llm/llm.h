@@ -21,6 +21,14 @@ typedef struct {
 #define llm_string(text)  { sizeof(text) - 1, (const unsigned char *) text }
 
 
+/* tokens of a call, as its answer has them; negative: unknown */
+
+typedef struct {
+    int64_t               input;
+    int64_t               output;
+} llm_usage_t;
+
+
 /*
  * Eight bytes at a time: llm_word_has() is true if any byte of the word is c,
  * llm_word_below() if any is less than n, n <= 128.
