@@ -17,16 +17,12 @@
 #include "engine/breaker.h"
 #include "engine/budget.h"
 #include "engine/ewma.h"
-#include "engine/gcra.h"
 #include "engine/hint.h"
 #include "engine/histogram.h"
-#include "engine/limiter.h"
 #include "engine/outcome.h"
 #include "engine/quorum.h"
-#include "engine/siphash.h"
 #include "engine/table.h"
 #include "llm/dialect.h"
-#include "llm/estimate.h"
 #include "llm/json.h"
 #include "llm/sse.h"
 
@@ -48,7 +44,6 @@
 
 #define NGX_HTTP_RESILIENCE_NAME       64    /* bytes of a provider's name */
 #define NGX_HTTP_RESILIENCE_PROVIDERS  256   /* a zone knows at most */
-#define NGX_HTTP_RESILIENCE_LIMITS     64    /* the same */
 
 #define NGX_HTTP_RESILIENCE_UPSTREAM  "resilience_"
 
@@ -57,6 +52,7 @@
 
 typedef struct ngx_http_resilience_call_s      ngx_http_resilience_call_t;
 typedef struct ngx_http_resilience_attempt_s   ngx_http_resilience_attempt_t;
+typedef struct ngx_http_resilience_limits_s    ngx_http_resilience_limits_t;
 
 
 /* where a name was used in the configuration, for messages at its end */
@@ -251,42 +247,6 @@ typedef struct {
     uint16_t                         free;
     ngx_http_resilience_flight_t     flights[NGX_HTTP_RESILIENCE_FLIGHTS];
 } ngx_http_resilience_block_t;
-
-
-/* what the zone has for limits; see ngx_http_resilience_limit_zone.c */
-
-typedef struct {
-    u_char                           name[NGX_HTTP_RESILIENCE_NAME];
-    size_t                           len;
-    ngx_atomic_t                     refused;
-    ngx_atomic_t                     dry;      /* would have been */
-} ngx_http_resilience_limited_t;
-
-typedef struct {
-    res_limiter_t                   *limiter;
-    ngx_atomic_t                     full_logged;       /* seconds */
-    ngx_uint_t                       n;
-    ngx_http_resilience_limited_t    limited[NGX_HTTP_RESILIENCE_LIMITS];
-} ngx_http_resilience_limits_t;
-
-
-/* resilience_limit */
-
-typedef struct {
-    ngx_str_t                        name;
-    ngx_str_t                        kind;
-    ngx_str_t                        rate;     /* as written */
-    ngx_str_t                        burst;
-    ngx_str_t                        key_text;
-    ngx_http_resilience_place_t      place;
-
-    ngx_uint_t                       tokens;   /* or else requests */
-    res_gcra_conf_t                  conf;
-    ngx_http_complex_value_t        *key;      /* NULL: the tenant */
-
-    uint64_t                         hash_key[2];
-    ngx_http_resilience_limited_t   *limited;
-} ngx_http_resilience_limit_t;
 
 
 /* the zone's shared part; see ngx_http_resilience_zone.c */
@@ -884,29 +844,6 @@ ngx_int_t ngx_http_resilience_answer_add(ngx_http_request_t *r,
 
 ngx_int_t ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
     ngx_uint_t status, const char *code, const char *message);
-
-/* ngx_http_resilience_limit_conf.c */
-
-char *ngx_http_resilience_limit(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
-
-/* ngx_http_resilience_limit_zone.c */
-
-/* of a new zone that no one knows yet: takes what limits need of it */
-ngx_int_t ngx_http_resilience_limit_zone_create(
-    ngx_http_resilience_zone_t *zone);
-
-/* gives each limit of the configuration its place in the zone */
-ngx_int_t ngx_http_resilience_limit_zone_names(
-    ngx_http_resilience_zone_t *zone);
-
-/* under the lock of the old zone: what is known goes into a new one */
-void ngx_http_resilience_limit_zone_copy(ngx_http_resilience_zone_t *to,
-    ngx_http_resilience_zone_t *from);
-
-/* ngx_http_resilience_limit.c */
-
-ngx_int_t ngx_http_resilience_limit_init(ngx_conf_t *cf);
 
 /* ngx_http_resilience_tenant.c */
 

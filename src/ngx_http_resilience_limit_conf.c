@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_limit.h"
 
 
 /*
@@ -31,6 +31,7 @@ static char *ngx_http_resilience_limit_key(ngx_conf_t *cf,
     ngx_http_resilience_limit_t *limit);
 static ngx_http_resilience_limit_t *ngx_http_resilience_limit_known(
     ngx_conf_t *cf, ngx_http_resilience_limit_t *limit);
+static ngx_uint_t ngx_http_resilience_limit_equal(ngx_str_t *a, ngx_str_t *b);
 static ngx_int_t ngx_http_resilience_limit_number(u_char *p, size_t len,
     ngx_uint_t tokens);
 
@@ -386,11 +387,7 @@ ngx_http_resilience_limit_known(ngx_conf_t *cf,
     for (i = 0; i < rmcf->limits.nelts; i++) {
         known = limits[i];
 
-        if (known->name.len != limit->name.len
-            || ngx_strncmp(known->name.data, limit->name.data,
-                           limit->name.len)
-               != 0)
-        {
+        if (!ngx_http_resilience_limit_equal(&known->name, &limit->name)) {
             continue;
         }
 
@@ -398,10 +395,8 @@ ngx_http_resilience_limit_known(ngx_conf_t *cf,
             && known->conf.limit == limit->conf.limit
             && known->conf.period == limit->conf.period
             && known->conf.burst == limit->conf.burst
-            && known->key_text.len == limit->key_text.len
-            && ngx_strncmp(known->key_text.data, limit->key_text.data,
-                           limit->key_text.len)
-               == 0)
+            && ngx_http_resilience_limit_equal(&known->key_text,
+                                               &limit->key_text))
         {
             return known;
         }
@@ -432,6 +427,14 @@ ngx_http_resilience_limit_known(ngx_conf_t *cf,
     *limits = known;
 
     return known;
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_limit_equal(ngx_str_t *a, ngx_str_t *b)
+{
+    return a->len == b->len
+           && (a->len == 0 || ngx_memcmp(a->data, b->data, a->len) == 0);
 }
 
 

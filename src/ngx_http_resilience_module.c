@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_resilience.h"
+#include "ngx_http_resilience_limit.h"
 
 
 static char *ngx_http_resilience_pass(ngx_conf_t *cf, ngx_command_t *cmd,

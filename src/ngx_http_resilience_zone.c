@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_resilience.h"
+#include "ngx_http_resilience_limit.h"
 #include <openssl/rand.h>
 #include <sys/wait.h>
 

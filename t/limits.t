@@ -420,6 +420,10 @@ is($r->status, 429, 'more than there ever are');
 is(header($r, 'Retry-After'), undef, 'no Retry-After');
 is(left(say(4000, tenant => 'big')), '200 0', 'nothing was taken');
 
+is(left(say(300_000, tenant => 'big')), '429 0', 'a large body');
+is(left(say(4, tenant => 'new')), '200 999', 'and the next request after it');
+is($c->connects, 1, 'all on one connection');
+
 $r = say(8004, where => 'tokens/llm');
 is(header($r, 'x-should-retry'), 'false', 'and no use to try again');
 is($r->json->{error}{message}, 'the request counts as 2001 tokens, limit '
@@ -622,7 +626,8 @@ bad('invalid name "x{65}" of a limit',
 config_error(conf('resilience_limit requests rate=1r/s key=$nothing;'),
     qr/\[emerg\] unknown "nothing" variable/, 'an unknown variable');
 bad('limit "requests" is twice in this block',
-    'resilience_limit requests rate=1r/s; resilience_limit requests rate=1r/s;');
+    'resilience_limit requests rate=1r/s;
+     resilience_limit requests rate=1r/s;');
 bad('limit "requests" is another one in \S+http.conf:\d+, give this one a '
     . 'name of its own with "name="',
     "resilience_limit requests rate=1r/s;\n resilience_limit requests $_;")

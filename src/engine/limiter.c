@@ -18,15 +18,15 @@ static res_limiter_set_t *res_limiter_set(const res_limiter_t *l, uint32_t n);
 uint32_t
 res_limiter_sets(size_t bytes)
 {
-    uint64_t  lines;
+    uint64_t  sets;
 
-    lines = bytes / RES_LIMITER_LINE;
-
-    if (lines < 2) {
+    if (bytes < sizeof(res_limiter_t)) {
         return 0;
     }
 
-    return lines - 1 < UINT32_MAX ? (uint32_t) (lines - 1) : UINT32_MAX;
+    sets = (bytes - sizeof(res_limiter_t)) / sizeof(res_limiter_set_t);
+
+    return sets < UINT32_MAX ? (uint32_t) sets : UINT32_MAX;
 }
 
 

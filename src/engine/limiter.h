@@ -9,12 +9,12 @@
  * A state whose TAT is not in the future says the same as none: its place is
  * free without a word.  So nothing is ever given up, nothing has to be swept,
  * and what counts is how many keys have taken something that has not come back
- * yet.  A key has four places, those of one cache line, given by its hash.
- * When all are taken by others, what it asks for is let through and counted
- * in "full": a limit that lacks memory must not be an outage.
+ * yet.  A key has eight places, those of two cache lines side by side, given
+ * by its hash.  When all are taken by others, what it asks for is let through
+ * and counted in "full": a limit that lacks memory must not be an outage.
  *
  * Two keys with one hash of 64 bits would share a state; the hash must be
- * keyed, or strangers could choose them, and the line they go to.
+ * keyed, or strangers could choose them, and the places they go to.
  *
  * Plain memory: the caller holds a lock.  One that dies with it leaves a unit
  * counted or not, and nothing to repair.
@@ -31,8 +31,8 @@
 #include "gcra.h"
 
 
-#define RES_LIMITER_WAYS  4
-#define RES_LIMITER_LINE  64            /* bytes */
+#define RES_LIMITER_WAYS  8
+#define RES_LIMITER_SET   128           /* bytes */
 
 
 typedef struct {
@@ -44,22 +44,22 @@ typedef struct {
     res_limiter_entry_t  entries[RES_LIMITER_WAYS];
 } res_limiter_set_t;
 
-_Static_assert(sizeof(res_limiter_set_t) == RES_LIMITER_LINE,
-               "a set is a cache line");
+_Static_assert(sizeof(res_limiter_set_t) == RES_LIMITER_SET,
+               "a set is two cache lines");
 
 
-/* memory of it is to be aligned to a line */
+/* memory of it is to be aligned to a set */
 
 typedef struct {
     uint64_t             key[2];        /* for the caller's hashes */
     uint64_t             full;          /* takes that found no place */
     uint32_t             sets;
-    unsigned char        unused[RES_LIMITER_LINE - 28];
+    unsigned char        unused[RES_LIMITER_SET - 28];
     /* followed by the sets */
 } res_limiter_t;
 
-_Static_assert(sizeof(res_limiter_t) == RES_LIMITER_LINE,
-               "the sets begin at a line");
+_Static_assert(sizeof(res_limiter_t) == RES_LIMITER_SET,
+               "the sets are aligned");
 
 
 /* Sets that fit in so many bytes, 0 when not even one does. */

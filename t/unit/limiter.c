@@ -39,7 +39,7 @@ create(uint32_t sets)
 {
     res_limiter_t  *l;
 
-    l = aligned_alloc(RES_LIMITER_LINE, res_limiter_bytes(sets));
+    l = aligned_alloc(RES_LIMITER_SET, res_limiter_bytes(sets));
 
     if (l == NULL) {
         abort();
@@ -61,8 +61,8 @@ test_sizes(void)
         size_t    bytes;
         uint32_t  sets;
     } sizes[] = {
-        { 0, 0 }, { 1, 0 }, { 63, 0 }, { 64, 0 }, { 127, 0 }, { 128, 1 },
-        { 191, 1 }, { 192, 2 }, { 4096, 63 }, { 524288, 8191 }
+        { 0, 0 }, { 1, 0 }, { 127, 0 }, { 128, 0 }, { 255, 0 }, { 256, 1 },
+        { 383, 1 }, { 384, 2 }, { 4096, 31 }, { 524288, 4095 }
     };
 
     for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -92,14 +92,17 @@ typedef struct {
 static const takes_t  takes[] = {
     { "a key", "a a a! +99 a! +1 a a!", 0 },
     { "keys have each their own", "a a b b a! b! c c d d c! d!", 0 },
-    { "four places", "a b c d a b c d a! b! c! d!", 0 },
-    { "a fifth one has no limit", "a b c d e e e e a b c d a!", 4 },
-    { "until one of the four is idle", "a b c d e +100 e e e! a b", 1 },
-    { "its place is taken by then", "a b c d +100 e e f f g g h h a a a a "
-      "+200 a a a!", 4 },
-    { "what is idle is nothing lost", "a a +200 b c d e +100 a a a!", 0 },
-    { "one that is met again has its place", "a b c d +99 a +1 e e e! f f f! "
-      "g g g! a a!", 0 }
+    { "eight places",
+      "a b c d e f g h a b c d e f g h a! b! c! d! e! f! g! h!", 0 },
+    { "a ninth one has no limit", "a b c d e f g h i i i i a a! h h!", 4 },
+    { "until one of the eight is idle",
+      "a b c d e f g h i +100 i i i! a b", 1 },
+    { "its place is taken by then", "a b c d e f g h +100 i i j j k k l l m m "
+      "n n o o p p a a a a +200 a a a!", 4 },
+    { "what is idle is nothing lost",
+      "a a +200 b c d e f g h i +100 a a a!", 0 },
+    { "one that is met again has its place",
+      "a b c d e f g h +99 a +1 i i i! j j j! k k k! a a!", 0 }
 };
 
 
@@ -250,7 +253,7 @@ test_crowded(void)
 
     memset(model, 0, sizeof(model));
 
-    l = create(4);
+    l = create(2);
 
     for (i = 0; i < 200000; i++) {
         now += number(4);
@@ -303,7 +306,23 @@ test_spread(void)
     /* 1 - 1/e of them are expected, within 15 */
 
     ok(used > 570 && used < 700, "1000 keys are in %u of 1000 sets", used);
-    ok(l->full < 10, "%llu of them found no place at a quarter full",
+
+    for ( /* void */ ; k < 2000; k++) {
+        (void) res_limiter_take(l, res_siphash(l->key, (unsigned char *) &k,
+                                               sizeof(k)),
+                                &conf, 1, 1000, &r);
+    }
+
+    ok(l->full <= 2, "%llu of them had no place, at a quarter",
+       (unsigned long long) l->full);
+
+    for ( /* void */ ; k < 4000; k++) {
+        (void) res_limiter_take(l, res_siphash(l->key, (unsigned char *) &k,
+                                               sizeof(k)),
+                                &conf, 1, 1000, &r);
+    }
+
+    ok(l->full <= 60, "%llu of them had no place, at a half",
        (unsigned long long) l->full);
 
     free(l);
@@ -374,7 +393,7 @@ main(void)
     }
 
     for (n = 1; n <= 10; n++) {
-        test_model(n, 400);
+        test_model(n, 200);
     }
 
     test_crowded();
