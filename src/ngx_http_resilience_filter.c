@@ -60,6 +60,8 @@ static ngx_int_t ngx_http_resilience_filter_output(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
 static ngx_http_resilience_sight_e ngx_http_resilience_filter_scan(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_uint_t ngx_http_resilience_filter_complete(
+    ngx_http_resilience_attempt_t *a);
 static void ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in);
 static void ngx_http_resilience_filter_discard(ngx_chain_t *in);
@@ -528,10 +530,11 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
         if (!a->broken && (a->sse == NULL || a->terminal)) {
             cl->buf->last_buf = 1;
             a->ended = 1;
-
-            /* the provider has done its part, be the client slow or not */
-            ngx_http_resilience_attempt_record(a);
         }
+    }
+
+    if (ngx_http_resilience_filter_complete(a)) {
+        ngx_http_resilience_attempt_record(a);
     }
 
     c = r->connection;
@@ -547,6 +550,30 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
     }
 
     return rc;
+}
+
+
+/*
+ * Has the provider done its part, be the client slow or not?  The last piece
+ * of a body of known length comes before the mark of its end.
+ */
+
+static ngx_uint_t
+ngx_http_resilience_filter_complete(ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_upstream_t  *u;
+
+    if (a->broken || (a->sse && !a->terminal)) {
+        return 0;
+    }
+
+    u = a->request->upstream;
+
+    if (a->ended || u == NULL) {
+        return a->ended;
+    }
+
+    return u->buffering ? u->pipe && u->pipe->upstream_done : u->length == 0;
 }
 
 
