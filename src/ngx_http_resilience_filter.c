@@ -230,6 +230,13 @@ ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
         ngx_http_resilience_permit_commit(a);
     }
 
+    if (a->advice & LLM_ADVICE_MISFIT) {
+        ngx_log_error(NGX_LOG_WARN, a->request->connection->log, 0,
+                      "provider \"%V\" answered %ui, its endpoint or its "
+                      "dialect may be wrong", &a->step->provider->name,
+                      a->status);
+    }
+
     /* from here on it is the gap between two pieces that is limited */
 
     ngx_http_resilience_attempt_arm(a);

@@ -273,6 +273,11 @@ is(eval { $r->json->{error}{code} }, 'rate_limited', 'code');
 is($r->header('retry-after'), 7, 'Retry-After');
 
 
+$a->on('/', 405);
+is(ask('openai', '/v1/x')->status, 405, 'a method that the API has not');
+ok($n->wait_log(qr/\[warn\].*provider "openai" answered 405/), 'is logged');
+
+
 # streams
 
 sub stream { { type => 'text/event-stream', events => [ @_ ] } }

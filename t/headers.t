@@ -105,7 +105,7 @@ sub sent {
     my ($u, $path, %headers) = @_;
     $_->forget for $a, $b;
     $c->post($path, body => '{}', headers => \%headers);
-    return $u->last_request->{header} || {};
+    return ($u->last_request || {})->{header} || {};
 }
 
 

@@ -50,10 +50,16 @@ static const answer_status_t  answer_statuses[] = {
 /* what else it says */
 
 static const answer_advice_t  answer_advices[] = {
+    { 405, LLM_ADVICE_MISFIT },
+    { 406, LLM_ADVICE_MISFIT },
     { 408, LLM_ADVICE_ONCE },
     { 409, LLM_ADVICE_ONCE },
+    { 411, LLM_ADVICE_MISFIT },
     { 413, LLM_ADVICE_MOVE },    /* more tokens than a minute has */
+    { 414, LLM_ADVICE_MISFIT },
+    { 415, LLM_ADVICE_MISFIT },
     { 425, LLM_ADVICE_ONCE },
+    { 431, LLM_ADVICE_MISFIT },
     { 498, LLM_ADVICE_MOVE },
     { 501, LLM_ADVICE_MOVE|LLM_ADVICE_BLAMELESS },
     { 505, LLM_ADVICE_MOVE|LLM_ADVICE_BLAMELESS },

@@ -38,6 +38,8 @@ typedef struct {
 #define LLM_ADVICE_BLAMELESS  4      /* it is nothing to the breaker */
 #define LLM_ADVICE_STOP       8      /* nor would one elsewhere, and the
                                         answer is not for the client */
+#define LLM_ADVICE_MISFIT     16     /* what was asked fits no such API: the
+                                        operator may want to know */
 
 
 typedef enum {

@@ -61,7 +61,7 @@ fuzz_answer(const llm_dialect_t *d, const uint8_t *head, llm_str_t body)
     check(a.own_key || a.status < 400 || outcome != RES_AUTH);
 
     if (d->advice) {
-        check(d->advice(&a, outcome) < 16);
+        check(d->advice(&a, outcome) < 32);
     }
 }
 
