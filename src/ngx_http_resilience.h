@@ -402,6 +402,10 @@ struct ngx_http_resilience_attempt_s {
     ngx_http_resilience_held_t       held;
     llm_sse_t                       *sse;        /* NULL: no event stream */
     llm_usage_t                      usage;
+    llm_stream_t                     stream;
+    unsigned                         advice;     /* LLM_ADVICE_... */
+    res_outcome_e                    inner;      /* of an error in a stream
+                                                    after commit, or 0 */
 
     unsigned                         header:1;   /* the header has come */
     unsigned                         body:1;     /* a byte that is no white
@@ -412,6 +416,7 @@ struct ngx_http_resilience_attempt_s {
     unsigned                         broken:1;   /* after commit */
     unsigned                         told:1;     /* the provider's own error
                                                     event was passed on */
+    unsigned                         coded:1;    /* by a Content-Encoding */
     unsigned                         ended:1;    /* the client was told of
                                                     the end */
     unsigned                         recorded:1; /* counted, permit is back */
@@ -487,7 +492,8 @@ struct ngx_http_resilience_call_s {
 
     res_outcome_e                    outcome;
 
-    llm_json_scan_t                 *scan;       /* of the request's body */
+    llm_json_scan_t                 *scan;       /* of the request's body;
+                                                    NULL: not yet */
 
     unsigned                         failed:1;   /* an attempt failed */
     unsigned                         resendable:1; /* method or key allows */
@@ -819,12 +825,30 @@ ngx_int_t ngx_http_resilience_filter_init(ngx_conf_t *cf);
 /* what the provider is to be sent: method, headers, credential, body */
 ngx_int_t ngx_http_resilience_request_prepare(
     ngx_http_resilience_attempt_t *a);
-ngx_int_t ngx_http_resilience_request_check(ngx_http_resilience_call_t *call);
+ngx_int_t ngx_http_resilience_request_check(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_provider_t *provider);
 ngx_int_t ngx_http_resilience_request_scan(ngx_http_resilience_call_t *call);
 
+/* is the client's credential meant for the attempt's provider? */
+ngx_uint_t ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a);
+
+/* does the request's path name the model? */
+ngx_uint_t ngx_http_resilience_request_in_path(
+    ngx_http_resilience_call_t *call, ngx_http_resilience_provider_t *provider,
+    llm_str_t *name);
+
+/* what the model is to be called at a provider that has names for some */
+ngx_http_resilience_model_t *ngx_http_resilience_request_match(
+    ngx_http_resilience_provider_t *provider, const u_char *name, size_t len);
+
 /* the model as sent in the attempt, or as asked for; empty: there is none */
-void ngx_http_resilience_request_model_name(ngx_http_resilience_call_t *call,
+ngx_int_t ngx_http_resilience_request_model_name(ngx_http_resilience_call_t *call,
     ngx_http_resilience_attempt_t *a, ngx_str_t *name);
+
+/* ngx_http_resilience_uri.c */
+
+/* the attempt's path and arguments: the provider's model, the endpoint's path */
+ngx_int_t ngx_http_resilience_uri(ngx_http_resilience_attempt_t *a);
 
 /* ngx_http_resilience_answer.c */
 

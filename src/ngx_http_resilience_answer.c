@@ -14,6 +14,8 @@ static ngx_int_t ngx_http_resilience_answer_copy(ngx_http_request_t *r,
     ngx_http_request_t *sr);
 static ngx_int_t ngx_http_resilience_answer_tell(
     ngx_http_resilience_call_t *call);
+static ngx_int_t ngx_http_resilience_answer_after(ngx_http_request_t *r,
+    ngx_msec_t ms);
 static const char *ngx_http_resilience_answer_why(
     ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_kept(
@@ -220,7 +222,7 @@ ngx_http_resilience_answer_broken(ngx_http_resilience_attempt_t *a)
     code = res_outcome_name(a->outcome);
     message = "the provider's stream broke off";
 
-    len = 2 + dialect->error_event(NULL, status, code, message);
+    len = 2 + dialect->error_event(NULL, &a->stream, status, code, message);
 
     b = ngx_create_temp_buf(r->pool, len);
     if (b == NULL) {
@@ -234,7 +236,7 @@ ngx_http_resilience_answer_broken(ngx_http_resilience_attempt_t *a)
         *p++ = LF;
     }
 
-    p += dialect->error_event(p, status, code, message);
+    p += dialect->error_event(p, &a->stream, status, code, message);
 
     b->last = p;
     b->last_buf = 1;
@@ -250,7 +252,6 @@ ngx_int_t
 ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
     ngx_uint_t status)
 {
-    u_char                       *p;
     ngx_str_t                     value;
     ngx_http_request_t           *r;
     ngx_http_resilience_step_t   *step;
@@ -260,7 +261,7 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
     chain = call->chain;
     step = chain->steps.elts;
 
-    if (step[0].provider->dialect->error_body
+    if (step[0].provider->dialect->event
         && call->outcome != RES_SHUTDOWN)
     {
 
@@ -290,27 +291,30 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
         return ngx_http_resilience_answer_kept(call);
     }
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE && call->refused) {
-
-        p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        value.data = p;
-        value.len = ngx_sprintf(p, "%M",
-                                ngx_max((call->retry_after + 999) / 1000, 1))
-                    - p;
-
-        if (ngx_http_resilience_answer_add(r, "Retry-After", &value) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE && call->refused
+        && ngx_http_resilience_answer_after(r, call->retry_after) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     return ngx_http_resilience_answer_error(call, status,
                                        res_outcome_name(call->outcome),
                                        ngx_http_resilience_answer_why(call));
+}
+
+
+/* Retry-After, in whole seconds */
+
+static ngx_int_t
+ngx_http_resilience_answer_after(ngx_http_request_t *r, ngx_msec_t ms)
+{
+    ngx_str_t  value;
+    u_char     buf[NGX_INT_T_LEN];
+
+    value.data = buf;
+    value.len = ngx_sprintf(buf, "%M", ngx_max((ms + 999) / 1000, 1)) - buf;
+
+    return ngx_http_resilience_answer_add(r, "Retry-After", &value);
 }
 
 
@@ -348,6 +352,7 @@ ngx_http_resilience_answer_kept(ngx_http_resilience_call_t *call)
     ngx_int_t                       rc;
     ngx_buf_t                      *b;
     ngx_chain_t                    *cl, **ll;
+    ngx_table_elt_t                *h;
     ngx_http_request_t             *r;
     ngx_http_resilience_attempt_t  *a;
 
@@ -355,9 +360,26 @@ ngx_http_resilience_answer_kept(ngx_http_resilience_call_t *call)
     a = call->kept.attempt;
 
     if (!a->header || !a->whole || a->overflow) {
+
+        if (a->hint
+            && ngx_http_resilience_answer_after(r, a->hint) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
         return ngx_http_resilience_answer_error(call, a->status,
                                               res_outcome_name(a->outcome),
                                               "the provider's error was lost");
+    }
+
+    /* ours takes the place of the provider's */
+
+    h = ngx_http_resilience_header(&a->request->headers_out.headers,
+                                   "x-should-retry");
+    if (h && ngx_http_resilience_header(&r->headers_out.headers,
+                                        "x-should-retry"))
+    {
+        h->hash = 0;
     }
 
     if (ngx_http_resilience_answer_copy(r, a->request) != NGX_OK
@@ -419,11 +441,10 @@ ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
     step = call->chain->steps.elts;
     dialect = step[0].provider->dialect;
 
-    /* the user's own page wins, and nginx's has to do where no one says more */
+    /* the user's own page wins */
 
-    if (dialect->error_body == NULL
-        || ngx_http_resilience_answer_paged(r, status))
-    {
+    if (ngx_http_resilience_answer_paged(r, status)) {
+
         if (ngx_http_resilience_answer_tell(call) != NGX_OK) {
             return NGX_ERROR;
         }
@@ -440,7 +461,8 @@ ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
 
     body.len = dialect->error_body(body.data, status, code, message);
 
-    ngx_str_set(&type, "application/json");
+    type.len = dialect->error_type.len;
+    type.data = (u_char *) dialect->error_type.data;
 
     if (ngx_http_resilience_answer_tell(call) != NGX_OK) {
         return NGX_ERROR;

@@ -309,7 +309,7 @@ ngx_http_resilience_attempt_judge(ngx_http_resilience_attempt_t *a,
             a->broken = 1;
         }
 
-        if (a->broken) {
+        if (a->broken && a->outcome == RES_SUCCESS) {
             a->outcome = RES_STREAM_DROPPED;
         }
 
@@ -357,9 +357,12 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
     u_char               *p;
     ngx_chain_t          *cl;
     llm_answer_t          answer;
+    res_outcome_e         outcome;
     ngx_http_request_t   *sr;
+    const llm_dialect_t  *dialect;
 
     sr = a->request;
+    dialect = a->step->provider->dialect;
 
     ngx_memzero(&answer, sizeof(llm_answer_t));
 
@@ -371,6 +374,7 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
                                                      "retry-after")
                           != NULL);
     answer.whole = a->whole;
+    answer.coded = a->coded;
 
     cl = a->held.chain;
 
@@ -391,7 +395,11 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
         }
     }
 
-    return a->step->provider->dialect->classify(&answer);
+    outcome = dialect->classify(&answer);
+
+    a->advice = dialect->advice ? dialect->advice(&answer, outcome) : 0;
+
+    return outcome;
 }
 
 
@@ -544,6 +552,8 @@ ngx_http_resilience_attempt_result(ngx_http_resilience_attempt_t *a)
     }
 
     if (a->stale
+        || (a->advice & LLM_ADVICE_BLAMELESS)
+        || (a->inner && !(a->step->policy->fail_on & res_bit(a->inner)))
         || (a->unfair && a->reason == NGX_HTTP_RESILIENCE_BY_DEADLINE))
     {
         return RES_RESULT_NEUTRAL;

@@ -477,7 +477,7 @@ ngx_http_resilience_call_settle(ngx_http_resilience_attempt_t *a)
     ngx_http_resilience_call_trace(call, a->step->provider, a->outcome,
                                    a->status, ngx_current_msec - a->started);
 
-    if (a->outcome != RES_CANCELLED && a != call->winner) {
+    if (a->reason != NGX_HTTP_RESILIENCE_SUPERSEDED && a != call->winner) {
         ngx_http_resilience_call_failed(call, a);
     }
 
@@ -506,7 +506,7 @@ ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
         call->failed = 1;
     }
 
-    if (a->status >= NGX_HTTP_SPECIAL_RESPONSE
+    if (a->status >= NGX_HTTP_BAD_REQUEST
         && (call->kept.attempt == NULL
             || a->number < call->kept.attempt->number))
     {

@@ -34,6 +34,7 @@ static ngx_int_t ngx_http_resilience_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 static ngx_uint_t ngx_http_resilience_filter_at_once(
     ngx_http_resilience_attempt_t *a);
+static ngx_uint_t ngx_http_resilience_filter_coded(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_stream(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_bodyless(
     ngx_http_resilience_attempt_t *a);
@@ -58,10 +59,16 @@ static ngx_int_t ngx_http_resilience_filter_pass(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
 static ngx_int_t ngx_http_resilience_filter_output(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
-static ngx_http_resilience_sight_e ngx_http_resilience_filter_scan(
-    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_rest(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t **in);
 static ngx_uint_t ngx_http_resilience_filter_complete(
     ngx_http_resilience_attempt_t *a);
+static ngx_http_resilience_sight_e ngx_http_resilience_filter_scan(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in,
+    res_outcome_e *outcome);
+static ngx_http_resilience_sight_e ngx_http_resilience_filter_event(
+    ngx_http_resilience_attempt_t *a, llm_event_t *event,
+    ngx_http_resilience_sight_e sight, res_outcome_e *committed);
 static void ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in);
 static void ngx_http_resilience_filter_discard(ngx_chain_t *in);
@@ -104,6 +111,8 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
     a->seen = ngx_current_msec;
     a->status = r->headers_out.status;
 
+    a->coded = ngx_http_resilience_filter_coded(r);
+
     if (a->status >= NGX_HTTP_BAD_REQUEST) {
         ngx_http_resilience_hint(a);
     }
@@ -113,7 +122,7 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
                                       ngx_http_resilience_attempt_classify(a));
     }
 
-    if (ngx_http_resilience_filter_stream(r)) {
+    if (ngx_http_resilience_filter_stream(r) && !a->coded) {
         a->sse = ngx_pcalloc(r->pool, sizeof(llm_sse_t)
                                       + NGX_HTTP_RESILIENCE_EVENT);
         if (a->sse == NULL) {
@@ -122,6 +131,7 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
 
         llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t),
                      NGX_HTTP_RESILIENCE_EVENT);
+        llm_sse_shorten(a->sse);
     }
 
     if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -155,8 +165,33 @@ ngx_http_resilience_filter_at_once(ngx_http_resilience_attempt_t *a)
 
     return a->status < NGX_HTTP_SPECIAL_RESPONSE
            && (ngx_http_resilience_filter_bodyless(a)
+               || (a->coded && ngx_http_resilience_filter_stream(a->request))
                || (provider->hold == 0
                    && !ngx_http_resilience_filter_stream(a->request)));
+}
+
+
+/* is the answer encoded, so that nothing of it can be read? */
+
+static ngx_uint_t
+ngx_http_resilience_filter_coded(ngx_http_request_t *sr)
+{
+    ngx_str_t        *value;
+    ngx_table_elt_t  *h;
+
+    h = sr->headers_out.content_encoding;
+
+    if (h == NULL || h->hash == 0) {
+        return 0;
+    }
+
+    value = &h->value;
+
+    return value->len
+           && (value->len != sizeof("identity") - 1
+               || ngx_strncasecmp(value->data, (u_char *) "identity",
+                                  sizeof("identity") - 1)
+                  != 0);
 }
 
 
@@ -195,6 +230,13 @@ ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
 
     if (outcome == RES_SUCCESS) {
         ngx_http_resilience_permit_commit(a);
+    }
+
+    if (a->advice & LLM_ADVICE_MISFIT) {
+        ngx_log_error(NGX_LOG_WARN, a->request->connection->log, 0,
+                      "provider \"%V\" answered %ui, its endpoint or its "
+                      "dialect may be wrong", &a->step->provider->name,
+                      a->status);
     }
 
     /* from here on it is the gap between two pieces that is limited */
@@ -262,12 +304,14 @@ static ngx_int_t
 ngx_http_resilience_filter_hold_stream(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in)
 {
+    res_outcome_e  outcome;
+
     ngx_http_resilience_filter_look(a, in);
 
-    switch (ngx_http_resilience_filter_scan(a, in)) {
+    switch (ngx_http_resilience_filter_scan(a, in, &outcome)) {
 
     case NGX_HTTP_RESILIENCE_MEANING:
-        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
+        return ngx_http_resilience_filter_release(a, outcome, in);
 
     case NGX_HTTP_RESILIENCE_TROUBLE:
         return ngx_http_resilience_filter_give_up(a, in);
@@ -315,7 +359,8 @@ ngx_http_resilience_filter_hold(ngx_http_resilience_attempt_t *a,
     outcome = ngx_http_resilience_attempt_classify(a);
 
     if (outcome == RES_SUCCESS
-        || !ngx_http_resilience_route_moves_on(a, outcome))
+        || (!ngx_http_resilience_route_moves_on(a, outcome)
+            && !(a->advice & LLM_ADVICE_STOP)))
     {
         if (rest) {
             ngx_http_resilience_filter_look(a, in);
@@ -367,6 +412,10 @@ ngx_http_resilience_filter_too_much(ngx_http_resilience_attempt_t *a,
     size_t  limit;
 
     limit = ngx_max(a->step->provider->hold, (size_t) ngx_pagesize);
+
+    if (a->status >= NGX_HTTP_BAD_REQUEST) {
+        limit = ngx_max(limit, LLM_ERROR_BODY);
+    }
 
     return a->held.size + ngx_http_resilience_filter_size(in) > limit;
 }
@@ -489,13 +538,55 @@ static ngx_int_t
 ngx_http_resilience_filter_pass(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in)
 {
+    res_outcome_e  outcome;
+
     ngx_http_resilience_filter_look(a, in);
 
     if (a->sse) {
-        (void) ngx_http_resilience_filter_scan(a, in);
+        if (a->broken) {
+            ngx_http_resilience_filter_discard(in);
+
+        } else {
+            (void) ngx_http_resilience_filter_scan(a, in, &outcome);
+        }
     }
 
     return ngx_http_resilience_filter_output(a, in);
+}
+
+
+/* what is left of a chain after a part of it was discarded */
+
+static ngx_int_t
+ngx_http_resilience_filter_rest(ngx_http_resilience_attempt_t *a,
+    ngx_chain_t **in)
+{
+    ngx_chain_t  *cl, *out, **last, *link;
+
+    out = NULL;
+    last = &out;
+
+    for (cl = *in; cl; cl = cl->next) {
+
+        if (ngx_buf_size(cl->buf) == 0) {
+            continue;
+        }
+
+        link = ngx_alloc_chain_link(a->request->pool);
+        if (link == NULL) {
+            return NGX_ERROR;
+        }
+
+        link->buf = cl->buf;
+        link->next = NULL;
+
+        *last = link;
+        last = &link->next;
+    }
+
+    *in = out;
+
+    return NGX_OK;
 }
 
 
@@ -535,6 +626,12 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
 
     if (ngx_http_resilience_filter_complete(a)) {
         ngx_http_resilience_attempt_record(a);
+    }
+
+    if (a->broken && in
+        && (ngx_http_resilience_filter_rest(a, &in) != NGX_OK || in == NULL))
+    {
+        return NGX_OK;
     }
 
     c = r->connection;
@@ -615,17 +712,23 @@ ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
 }
 
 
-/* reads the events of a stream, wherever it is on its way */
+/*
+ * Reads the events of a stream, wherever it is on its way.  *outcome is that
+ * of an attempt which commits by it.
+ */
 
 static ngx_http_resilience_sight_e
 ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
-    ngx_chain_t *in)
+    ngx_chain_t *in, res_outcome_e *outcome)
 {
     ngx_chain_t                  *cl;
     llm_event_t                   event;
-    res_outcome_e                 outcome;
     const u_char                 *pos;
+    const llm_dialect_t          *dialect;
     ngx_http_resilience_sight_e   sight;
+
+    dialect = a->step->provider->dialect;
+    *outcome = RES_SUCCESS;
 
     sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
                 ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
@@ -640,45 +743,111 @@ ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
 
         while (llm_sse_next(a->sse, &pos, cl->buf->last, &event)) {
 
-            outcome = RES_SERVER_ERROR;
-
-            switch (a->step->provider->dialect->event(&event, &outcome)) {
-
-            case LLM_EVENT_CONTENT:
-                sight = NGX_HTTP_RESILIENCE_MEANING;
-                break;
-
-            case LLM_EVENT_END:
-                a->terminal = 1;
-                outcome = RES_INVALID_RESPONSE;
-                goto end;
-
-            case LLM_EVENT_ERROR:
-
-                if (sight == NGX_HTTP_RESILIENCE_MEANING) {
-                    a->broken = 1;
-                    a->told = 1;
-                }
-
-                goto end;
-
-            default: /* LLM_EVENT_NOISE */
-                break;
+            if (dialect->follow) {
+                dialect->follow(&a->stream, &event);
             }
 
-            continue;
+            sight = ngx_http_resilience_filter_event(a, &event, sight,
+                                                     outcome);
 
-        end:
+            if (sight == NGX_HTTP_RESILIENCE_TROUBLE) {
+                return sight;
+            }
 
-            if (sight == NGX_HTTP_RESILIENCE_NOTHING) {
-                a->outcome = outcome;
-                a->judged = 1;
-                return NGX_HTTP_RESILIENCE_TROUBLE;
+            if (a->broken) {
+
+                /* what follows, "[DONE]" for one, would make it look well */
+
+                cl->buf->last = (u_char *) pos;
+                ngx_http_resilience_filter_discard(cl->next);
+
+                return sight;
             }
         }
     }
 
     return sight;
+}
+
+
+static ngx_http_resilience_sight_e
+ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
+    llm_event_t *event, ngx_http_resilience_sight_e sight,
+    res_outcome_e *committed)
+{
+    llm_event_e    kind;
+    res_outcome_e  outcome;
+
+    outcome = RES_SERVER_ERROR;
+
+    kind = a->step->provider->dialect->event(event, &outcome);
+
+    switch (kind) {
+
+    case LLM_EVENT_NOISE:
+        return sight;
+
+    case LLM_EVENT_LAST:
+        a->terminal = 1;
+        return NGX_HTTP_RESILIENCE_MEANING;
+
+    case LLM_EVENT_CONTENT:
+        return NGX_HTTP_RESILIENCE_MEANING;
+
+    case LLM_EVENT_END:
+        a->terminal = 1;
+
+        if (sight == NGX_HTTP_RESILIENCE_MEANING) {
+            return sight;
+        }
+
+        outcome = RES_INVALID_RESPONSE;
+        break;
+
+    case LLM_EVENT_REFUSED:
+    case LLM_EVENT_DENIED:
+
+        if (kind == LLM_EVENT_DENIED) {
+            a->terminal = 1;
+        }
+
+        if (sight == NGX_HTTP_RESILIENCE_MEANING) {
+            return sight;
+        }
+
+        if (ngx_http_resilience_route_moves_on(a, outcome)) {
+            break;
+        }
+
+        *committed = outcome;
+        return NGX_HTTP_RESILIENCE_MEANING;
+
+    default: /* LLM_EVENT_ERROR, LLM_EVENT_FAILED */
+
+        if (sight == NGX_HTTP_RESILIENCE_NOTHING) {
+
+            if (ngx_http_resilience_route_moves_on(a, outcome)) {
+                break;
+            }
+
+            /* it is the client's, as it is */
+
+            *committed = outcome;
+        }
+
+        if (!a->broken) {
+            a->inner = outcome;
+            a->broken = 1;
+            a->told = (kind == LLM_EVENT_ERROR);
+        }
+
+        return NGX_HTTP_RESILIENCE_MEANING;
+    }
+
+    a->outcome = outcome;
+    a->judged = 1;
+
+    return NGX_HTTP_RESILIENCE_TROUBLE;
 }
 
 

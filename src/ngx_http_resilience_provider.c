@@ -454,6 +454,14 @@ ngx_http_resilience_provider_check(ngx_conf_t *cf,
         provider->endpoint.data = (u_char *) provider->dialect->url;
         provider->endpoint.len = ngx_strlen(provider->dialect->url);
         provider->keepalive = 32;
+
+    } else if (provider->dialect->event) {
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "provider \"%V\" has no address, and dialect "
+                           "\"%*s\" has no public one: use "
+                           "\"resilience_endpoint\" with yours",
+                           &provider->name, provider->dialect->name.len,
+                           provider->dialect->name.data);
     }
 
     return NGX_CONF_OK;
@@ -540,14 +548,6 @@ ngx_http_resilience_dialect(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (dialect) {
         provider->dialect = dialect;
         return NGX_CONF_OK;
-    }
-
-    if (ngx_strcmp(value[1].data, "gemini") == 0
-        || ngx_strcmp(value[1].data, "azure") == 0)
-    {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "dialect \"%V\" is not supported yet", &value[1]);
-        return NGX_CONF_ERROR;
     }
 
     p = list;

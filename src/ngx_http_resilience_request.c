@@ -17,16 +17,10 @@
 #define NGX_HTTP_RESILIENCE_READ  (64 * 1024)
 
 
-static ngx_int_t ngx_http_resilience_request_path(
-    ngx_http_resilience_attempt_t *a);
-static ngx_int_t ngx_http_resilience_request_prefix(ngx_pool_t *pool,
-    ngx_str_t *prefix, ngx_str_t *text);
 static ngx_int_t ngx_http_resilience_request_headers(
     ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_request_skipped(
     ngx_http_resilience_attempt_t *a, ngx_table_elt_t *h);
-static ngx_uint_t ngx_http_resilience_request_own(
-    ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_request_is_deadline(
     ngx_http_resilience_attempt_t *a, ngx_table_elt_t *h);
 static ngx_int_t ngx_http_resilience_request_deadline(
@@ -100,7 +94,7 @@ ngx_http_resilience_request_prepare(ngx_http_resilience_attempt_t *a)
     sr->valid_unparsed_uri = r->valid_unparsed_uri;
     sr->valid_location = 1;
 
-    if (ngx_http_resilience_request_path(a) != NGX_OK
+    if (ngx_http_resilience_uri(a) != NGX_OK
         || ngx_http_resilience_request_headers(a) != NGX_OK
         || ngx_http_resilience_request_deadline(a) != NGX_OK
         || ngx_http_resilience_request_key(a) != NGX_OK)
@@ -112,55 +106,6 @@ ngx_http_resilience_request_prepare(ngx_http_resilience_attempt_t *a)
 }
 
 
-/* the endpoint's path goes before the request's, however that is written */
-
-static ngx_int_t
-ngx_http_resilience_request_path(ngx_http_resilience_attempt_t *a)
-{
-    ngx_http_request_t  *sr;
-
-    if (a->step->provider->path.len == 0) {
-        return NGX_OK;
-    }
-
-    sr = a->request;
-
-    if (ngx_http_resilience_request_prefix(sr->pool, &a->step->provider->path,
-                                           &sr->uri)
-        != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    return ngx_http_resilience_request_prefix(sr->pool,
-                                              &a->step->provider->path,
-                                              &sr->unparsed_uri);
-}
-
-
-static ngx_int_t
-ngx_http_resilience_request_prefix(ngx_pool_t *pool, ngx_str_t *prefix,
-    ngx_str_t *text)
-{
-    u_char     *p;
-    ngx_str_t   s;
-
-    s.len = prefix->len + text->len;
-    s.data = ngx_pnalloc(pool, s.len);
-
-    if (s.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    p = ngx_cpymem(s.data, prefix->data, prefix->len);
-    ngx_memcpy(p, text->data, text->len);
-
-    *text = s;
-
-    return NGX_OK;
-}
-
-
 static ngx_int_t
 ngx_http_resilience_request_headers(ngx_http_resilience_attempt_t *a)
 {
@@ -169,10 +114,12 @@ ngx_http_resilience_request_headers(ngx_http_resilience_attempt_t *a)
     ngx_table_elt_t     *h, *copy;
     ngx_http_request_t  *r, *sr;
 
+    static ngx_str_t  identity = ngx_string("identity");
+
     r = a->call->request;
     sr = a->request;
 
-    n = 3;
+    n = 4;
 
     for (part = &r->headers_in.headers.part; part; part = part->next) {
         n += part->nelts;
@@ -210,6 +157,13 @@ ngx_http_resilience_request_headers(ngx_http_resilience_attempt_t *a)
         }
 
         *copy = h[i];
+    }
+
+    if (a->step->provider->dialect->event
+        && ngx_http_resilience_request_add(sr, "accept-encoding", &identity)
+           == NULL)
+    {
+        return NGX_ERROR;
     }
 
     return NGX_OK;
@@ -253,12 +207,9 @@ ngx_http_resilience_request_skipped(ngx_http_resilience_attempt_t *a,
 }
 
 
-/*
- * Is the client's credential meant for this provider?  It is for the first one
- * that the chain names, in whatever order they are asked.
- */
+/* it is for the first one that the chain names, in whatever order */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a)
 {
     return a->step->provider->key == NULL
@@ -478,11 +429,19 @@ ngx_http_resilience_request_add(ngx_http_request_t *sr,
  */
 
 ngx_int_t
-ngx_http_resilience_request_check(ngx_http_resilience_call_t *call)
+ngx_http_resilience_request_check(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_provider_t *provider)
 {
+    llm_str_t            name;
     ngx_http_request_t  *r;
 
     r = call->request;
+
+    if (provider->models == NULL
+        || ngx_http_resilience_request_in_path(call, provider, &name))
+    {
+        return NGX_OK;
+    }
 
     if (r->request_body == NULL || r->request_body->bufs == NULL
         || !ngx_http_resilience_request_is_json(r))
@@ -597,37 +556,46 @@ ngx_http_resilience_request_scan_file(ngx_http_resilience_call_t *call,
 }
 
 
-/* what the model is to be called at this provider, NULL: as it is */
+/* does the path name the model?  The body is not asked then */
 
-static ngx_http_resilience_model_t *
-ngx_http_resilience_request_model(ngx_http_resilience_attempt_t *a)
+ngx_uint_t
+ngx_http_resilience_request_in_path(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_provider_t *provider, llm_str_t *name)
 {
-    ngx_uint_t                    i;
-    llm_json_scan_t              *scan;
-    ngx_http_resilience_model_t  *model, *any;
+    llm_str_t  path;
 
-    scan = a->call->scan;
-
-    if (a->step->provider->models == NULL || scan == NULL
-        || scan->status != LLM_JSON_DONE || scan->nspans == 0
-        || scan->nspans > LLM_JSON_SPANS)
-    {
-        return NULL;
+    if (provider->dialect->model == NULL) {
+        return 0;
     }
 
-    model = a->step->provider->models->elts;
+    path.data = call->request->uri.data;
+    path.len = call->request->uri.len;
+
+    return provider->dialect->model(path, name);
+}
+
+
+/* what a model is to be called at this provider, NULL: as it is */
+
+ngx_http_resilience_model_t *
+ngx_http_resilience_request_match(ngx_http_resilience_provider_t *provider,
+    const u_char *name, size_t len)
+{
+    ngx_uint_t                    i;
+    ngx_http_resilience_model_t  *model, *any;
+
+    model = provider->models->elts;
     any = NULL;
 
-    for (i = 0; i < a->step->provider->models->nelts; i++) {
+    for (i = 0; i < provider->models->nelts; i++) {
 
         if (model[i].from.len == 0) {
             any = &model[i];
             continue;
         }
 
-        if (scan->string && model[i].from.len == scan->value_len
-            && ngx_memcmp(model[i].from.data, scan->value, scan->value_len)
-               == 0)
+        if (name && model[i].from.len == len
+            && ngx_memcmp(model[i].from.data, name, len) == 0)
         {
             return &model[i];
         }
@@ -637,27 +605,77 @@ ngx_http_resilience_request_model(ngx_http_resilience_attempt_t *a)
 }
 
 
-void
+/* the same of the model in the body */
+
+static ngx_http_resilience_model_t *
+ngx_http_resilience_request_model(ngx_http_resilience_attempt_t *a)
+{
+    llm_str_t         name;
+    llm_json_scan_t  *scan;
+
+    scan = a->call->scan;
+
+    if (a->step->provider->models == NULL || scan == NULL
+        || scan->status != LLM_JSON_DONE || scan->nspans == 0
+        || scan->nspans > LLM_JSON_SPANS
+        || ngx_http_resilience_request_in_path(a->call, a->step->provider,
+                                               &name))
+    {
+        return NULL;
+    }
+
+    return ngx_http_resilience_request_match(a->step->provider,
+                                             scan->string ? scan->value : NULL,
+                                             scan->value_len);
+}
+
+
+ngx_int_t
 ngx_http_resilience_request_model_name(ngx_http_resilience_call_t *call,
     ngx_http_resilience_attempt_t *a, ngx_str_t *name)
 {
-    ngx_http_resilience_model_t  *model;
+    llm_str_t                        path;
+    ngx_http_resilience_step_t      *step;
+    ngx_http_resilience_model_t     *model;
+    ngx_http_resilience_provider_t  *provider;
 
-    model = a ? ngx_http_resilience_request_model(a) : NULL;
-
-    if (model) {
-        *name = model->to;
-        return;
-    }
+    step = a ? a->step : call->chain->steps.elts;
+    provider = step->provider;
+    model = NULL;
 
     ngx_str_null(name);
 
-    if (call->scan->status == LLM_JSON_DONE && call->scan->nspans
-        && call->scan->string)
-    {
-        name->data = call->scan->value;
-        name->len = call->scan->value_len;
+    if (ngx_http_resilience_request_in_path(call, provider, &path)) {
+
+        name->data = (u_char *) path.data;
+        name->len = path.len;
+
+        if (a && provider->models) {
+            model = ngx_http_resilience_request_match(provider, path.data,
+                                                      path.len);
+        }
+
+    } else {
+
+        if (ngx_http_resilience_request_scan(call) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        if (call->scan->status == LLM_JSON_DONE && call->scan->nspans
+            && call->scan->string)
+        {
+            name->data = call->scan->value;
+            name->len = call->scan->value_len;
+        }
+
+        model = a ? ngx_http_resilience_request_model(a) : NULL;
     }
+
+    if (model) {
+        *name = model->to;
+    }
+
+    return NGX_OK;
 }
 
 

@@ -20,6 +20,8 @@
 static ngx_uint_t ngx_http_resilience_route_retry(
     ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a,
     ngx_msec_t *delay);
+static ngx_uint_t ngx_http_resilience_route_once(
+    ngx_http_resilience_attempt_t *a);
 static ngx_msec_t ngx_http_resilience_route_delay(
     ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a);
 static ngx_uint_t ngx_http_resilience_route_in_time(
@@ -73,7 +75,7 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
                                            NGX_HTTP_RESILIENCE_NOT_IDEMPOTENT);
         }
 
-        if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
+        if (a->status >= NGX_HTTP_BAD_REQUEST) {
             call->kept.attempt = a;
         }
 
@@ -113,8 +115,31 @@ ngx_http_resilience_route_moves_on(ngx_http_resilience_attempt_t *a,
 
     policy = a->step->policy;
 
+    if (a->advice & LLM_ADVICE_STOP) {
+        return 0;
+    }
+
     return ((policy->retry_on | policy->fallback_on) & res_bit(outcome)) != 0
-           || a->should_retry;
+           || a->should_retry || ngx_http_resilience_route_once(a);
+}
+
+
+/*
+ * A conflict, or a timeout of the provider's own: where its passing troubles
+ * are retried, this is, too, once.
+ */
+
+static ngx_uint_t
+ngx_http_resilience_route_once(ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_resilience_policy_t  *policy;
+
+    policy = a->step->policy;
+
+    return (a->advice & LLM_ADVICE_ONCE)
+           && (policy->retry_on & res_bit(RES_SERVER_ERROR))
+           && policy->retries
+           && a->call->retried == 0;
 }
 
 
@@ -142,11 +167,15 @@ ngx_http_resilience_route_retry(ngx_http_resilience_call_t *call,
         return 1;
     }
 
-    if (!(policy->retry_on & res_bit(a->outcome)) && !a->should_retry) {
+    if (!(policy->retry_on & res_bit(a->outcome)) && !a->should_retry
+        && !ngx_http_resilience_route_once(a))
+    {
         return 0;
     }
 
-    if (a->should_not_retry) {
+    if (a->should_not_retry
+        || ((a->advice & LLM_ADVICE_MOVE) && !a->should_retry))
+    {
         return 0;
     }
 
@@ -374,23 +403,21 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
         }
     }
 
-    if (step->provider->models) {
-        rc = ngx_http_resilience_request_check(call);
+    rc = ngx_http_resilience_request_check(call, step->provider);
 
-        if (rc == NGX_HTTP_BAD_REQUEST) {
-            call->outcome = RES_CLIENT_ERROR;
+    if (rc == NGX_HTTP_BAD_REQUEST) {
+        call->outcome = RES_CLIENT_ERROR;
 
-            rc = ngx_http_resilience_answer_error(call, rc, "invalid_json",
+        rc = ngx_http_resilience_answer_error(call, rc, "invalid_json",
                                  "the body is not a JSON object that names "
                                  "a model");
 
-            ngx_http_resilience_call_finish(call, rc);
-            return NGX_OK;
-        }
+        ngx_http_resilience_call_finish(call, rc);
+        return NGX_OK;
+    }
 
-        if (rc != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     wait = 0;
@@ -539,9 +566,7 @@ ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
         }
     }
 
-    if (step->provider->models
-        && ngx_http_resilience_request_check(call) != NGX_OK)
-    {
+    if (ngx_http_resilience_request_check(call, step->provider) != NGX_OK) {
         return;
     }
 

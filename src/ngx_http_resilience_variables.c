@@ -415,13 +415,11 @@ ngx_http_resilience_variable_model(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (ngx_http_resilience_request_scan(call) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
     a = ngx_http_resilience_variable_attempt_of(r);
 
-    ngx_http_resilience_request_model_name(call, a, &model);
+    if (ngx_http_resilience_request_model_name(call, a, &model) != NGX_OK) {
+        return NGX_ERROR;
+    }
 
     if (model.len == 0) {
         v->not_found = 1;

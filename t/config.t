@@ -214,9 +214,14 @@ bad('(?:in endpoint "http://"|must start with)',
 bad('use "proxy_pass"', provider => 'resilience_endpoint http://$host;');
 bad('use "keepalive=number"',
     provider => 'resilience_endpoint http://127.0.0.1:9 x=1;');
-bad('unknown dialect "x", there are: none openai anthropic',
+bad('unknown dialect "x", there are: none openai anthropic azure gemini',
     provider => 'llm_dialect x; return 200;');
-bad('not supported yet', provider => 'llm_dialect gemini; return 200;');
+good("dialect $_", provider =>
+    "llm_dialect $_; resilience_endpoint http://127.0.0.1:9;")
+    for qw(none openai anthropic azure gemini);
+config_ok(conf(provider => 'llm_dialect azure; return 200;'),
+    qr/has no address.*dialect "azure" has no public one: use "resil/,
+    'Azure has no address for all');
 bad('has a key already',
     provider => 'llm_key a; llm_key_file /etc/passwd; return 200;');
 bad('duplicate model "m"',

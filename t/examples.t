@@ -71,7 +71,8 @@ sub documented {
         next unless defined $+{example};
         config_ok(placed($place, $+{example}), undef, "docs: $name",
                   files => { 'busy.json' => '{}', map { $_ => "key\n" }
-                      qw(keys/openai keys/openrouter keys/anthropic) });
+                      qw(keys/openai keys/openrouter keys/anthropic
+                         keys/azure) });
     }
 }
 

@@ -105,7 +105,7 @@ sub sent {
     my ($u, $path, %headers) = @_;
     $_->forget for $a, $b;
     $c->post($path, body => '{}', headers => \%headers);
-    return $u->last_request->{header} || {};
+    return ($u->last_request || {})->{header} || {};
 }
 
 
@@ -161,7 +161,8 @@ $a->on('/', { body => 'a' });
 # a dialect is to be read
 
 $h = sent($a, '/openai/', 'Accept-Encoding' => 'gzip');
-is($h->{'accept-encoding'}, undef, 'a dialect asks for no compression');
+is($h->{'accept-encoding'}, 'identity',
+    'a dialect asks for no compression');
 $h = sent($a, '/plain/', 'Accept-Encoding' => 'gzip');
 is($h->{'accept-encoding'}, 'gzip', 'others may');
 

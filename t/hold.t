@@ -120,8 +120,6 @@ for my $case (
     [ 'a cut chunked body', 'stream_dropped',
       { body => $long, framing => 'chunked', close_after_bytes => 3000,
         %json } ],
-    [ 'a redirect', 'invalid_response',
-      { status => 302, headers => { Location => '/x' } } ],
 ) {
     my ($name, $outcome, $answer) = @$case;
     answers($answer);
@@ -131,6 +129,16 @@ for my $case (
     ok($n->wait_access_log(qr/^oa:$outcome:\d+:\S+ ob:success/),
         "$name: $outcome");
 }
+
+# a redirect is followed by no one, the client included
+
+answers({ status => 302, headers => { Location => '/x' } });
+$r = call('openai');
+is($r->status, 502, 'a redirect: status');
+is($r->header('location'), undef, 'a redirect: not to be followed');
+is(eval { $r->json->{error}{code} }, 'invalid_response', 'a redirect: code');
+ok($n->wait_access_log(qr/^oa:invalid_response:302:\S+ *$/),
+    'a redirect: no other is asked');
 
 answers({ body => '{"type":"error","error":{"type":"overloaded_error",'
     . '"message":"x"}}', %json }, { anthropic => { content => 'from b' } });

@@ -25,6 +25,12 @@ typedef struct {
 } answer_status_t;
 
 
+typedef struct {
+    unsigned                status;
+    unsigned                advice;
+} answer_advice_t;
+
+
 /* where an LLM API means more by a status than HTTP does */
 
 static const answer_status_t  answer_statuses[] = {
@@ -35,7 +41,31 @@ static const answer_status_t  answer_statuses[] = {
     { 499, RES_CANCELLED },      /* it gave up though our client did not */
     { 504, RES_TIMEOUT },
     { 524, RES_TIMEOUT },
+    { 525, RES_CONNECT },        /* no TLS behind the provider's front */
+    { 526, RES_CONNECT },
     { 0, RES_SUCCESS }
+};
+
+
+/* what else it says */
+
+static const answer_advice_t  answer_advices[] = {
+    { 405, LLM_ADVICE_MISFIT },
+    { 406, LLM_ADVICE_MISFIT },
+    { 408, LLM_ADVICE_ONCE },
+    { 409, LLM_ADVICE_ONCE },
+    { 411, LLM_ADVICE_MISFIT },
+    { 413, LLM_ADVICE_MOVE },    /* more tokens than a minute has */
+    { 414, LLM_ADVICE_MISFIT },
+    { 415, LLM_ADVICE_MISFIT },
+    { 425, LLM_ADVICE_ONCE },
+    { 431, LLM_ADVICE_MISFIT },
+    { 498, LLM_ADVICE_MOVE },
+    { 501, LLM_ADVICE_MOVE|LLM_ADVICE_BLAMELESS },
+    { 505, LLM_ADVICE_MOVE|LLM_ADVICE_BLAMELESS },
+    { 525, LLM_ADVICE_MOVE },
+    { 526, LLM_ADVICE_MOVE },
+    { 0, 0 }
 };
 
 
@@ -46,6 +76,7 @@ static const llm_error_name_t  answer_texts[] = {
     { "maximum context limit", RES_CONTEXT_LENGTH },
     { "maximum model length", RES_CONTEXT_LENGTH },
     { "the model's context length", RES_CONTEXT_LENGTH },
+    { "reduce the length of the messages", RES_CONTEXT_LENGTH },
     { "exceed context limit", RES_CONTEXT_LENGTH },
     { "exceeds the context window", RES_CONTEXT_LENGTH },
     { "exceeds the available context size", RES_CONTEXT_LENGTH },
@@ -67,6 +98,8 @@ static const llm_error_name_t  answer_texts[] = {
     { "spend limit", RES_QUOTA },
 
     { "api key not valid", RES_AUTH },
+
+    { "exceeded by request parameters", RES_CLIENT_ERROR },
 
     { "high demand", RES_OVERLOADED },
     { "capacity exceeded", RES_OVERLOADED },
@@ -134,6 +167,10 @@ llm_answer_success(const llm_answer_t *a, int *json)
 
     body = llm_json_trim(a->body);
     type = answer_type(a->type);
+
+    if (a->coded) {
+        return (a->body.len != 0) ? RES_SUCCESS : RES_INVALID_RESPONSE;
+    }
 
     if (body.len == 0 || type == ANSWER_HTML) {
         return RES_INVALID_RESPONSE;
@@ -242,6 +279,74 @@ llm_error_status(unsigned status, int own_key)
 }
 
 
+unsigned
+llm_answer_advice(const llm_answer_t *a, res_outcome_e outcome)
+{
+    const answer_advice_t  *v;
+
+    if (a->status >= 300 && a->status < 400) {
+        return LLM_ADVICE_STOP|LLM_ADVICE_BLAMELESS;
+    }
+
+    if (a->status == 429 && outcome == RES_OVERLOADED) {
+        return LLM_ADVICE_MOVE;
+    }
+
+    for (v = answer_advices; v->status; v++) {
+
+        if (v->status == a->status) {
+            return v->advice;
+        }
+    }
+
+    return 0;
+}
+
+
+llm_str_t
+llm_error_text(const llm_answer_t *a)
+{
+    llm_str_t  body;
+
+    body = a->body;
+
+    if (a->coded) {
+        body.len = 0;
+    }
+
+    if (body.len > LLM_ERROR_BODY) {
+        body.len = LLM_ERROR_BODY;
+    }
+
+    return llm_json_trim(body);
+}
+
+
+unsigned
+llm_error_number(llm_str_t value)
+{
+    size_t    i;
+    unsigned  n;
+
+    if (value.len != 3) {
+        return 0;
+    }
+
+    n = 0;
+
+    for (i = 0; i < value.len; i++) {
+
+        if (value.data[i] < '0' || value.data[i] > '9') {
+            return 0;
+        }
+
+        n = n * 10 + (unsigned) (value.data[i] - '0');
+    }
+
+    return (n >= 400 && n < 600) ? n : 0;
+}
+
+
 int
 llm_error_named(const llm_error_name_t *names, llm_str_t value)
 {
@@ -257,6 +362,56 @@ llm_error_named(const llm_error_name_t *names, llm_str_t value)
 
 
 static int
+answer_letter(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')
+           || (c >= '0' && c <= '9') || (c & 0x80);
+}
+
+
+/*
+ * Leaves out what is in quotation marks.  An apostrophe stands behind a letter
+ * and is none; a quotation that isn't closed goes on to the end.
+ */
+
+static size_t
+answer_unquoted(char *text, size_t len)
+{
+    char    c, quote;
+    size_t  i, n;
+
+    quote = 0;
+    n = 0;
+
+    for (i = 0; i < len; i++) {
+        c = text[i];
+
+        if (quote) {
+
+            if (c == quote && !(c == '\'' && i + 1 < len
+                                && answer_letter(text[i + 1])))
+            {
+                quote = 0;
+            }
+
+            continue;
+        }
+
+        if (c == '"'
+            || (c == '\'' && (i == 0 || !answer_letter(text[i - 1]))))
+        {
+            quote = c;
+            continue;
+        }
+
+        text[n++] = c;
+    }
+
+    return n;
+}
+
+
+static int
 answer_text(llm_str_t message)
 {
     char                     text[LLM_ERROR_TEXT + 1];
@@ -264,6 +419,7 @@ answer_text(llm_str_t message)
     const llm_error_name_t  *t;
 
     len = llm_json_prefix(message, (unsigned char *) text, LLM_ERROR_TEXT);
+    len = answer_unquoted(text, len);
     text[len] = '\0';
 
     for (i = 0; i < len; i++) {
@@ -311,6 +467,41 @@ llm_error_type(const llm_error_type_t *types, unsigned status)
 }
 
 
+int
+llm_path_segment(llm_str_t path, const char *before, const char *ends,
+    llm_str_t *segment)
+{
+    size_t                len, n;
+    const unsigned char  *p, *last;
+
+    n = strlen(before);
+    p = path.data;
+    last = p + path.len;
+
+    while ((size_t) (last - p) >= n && memcmp(p, before, n) != 0) {
+        p++;
+    }
+
+    if ((size_t) (last - p) < n) {
+        return 0;
+    }
+
+    p += n;
+
+    for (len = 0; p + len < last; len++) {
+
+        if (p[len] == '\0' || strchr(ends, p[len])) {
+            break;
+        }
+    }
+
+    segment->data = p;
+    segment->len = len;
+
+    return len != 0;
+}
+
+
 void
 llm_out_text(llm_out_t *out, const char *text)
 {
@@ -323,6 +514,24 @@ llm_out_text(llm_out_t *out, const char *text)
     }
 
     out->len += len;
+}
+
+
+void
+llm_out_number(llm_out_t *out, uint64_t n)
+{
+    char   text[24];
+    char  *p;
+
+    p = text + sizeof(text);
+    *--p = '\0';
+
+    do {
+        *--p = (char) ('0' + n % 10);
+        n /= 10;
+    } while (n);
+
+    llm_out_text(out, p);
 }
 
 

@@ -28,6 +28,9 @@ static const llm_error_name_t  anthropic_details[] = {
     { "ramp_limit_exceeded", RES_RATE_LIMITED },
     { "organization_on_hold", RES_AUTH },
     { "cmek_key_disabled", RES_AUTH },
+    { "cmek_key_unreachable", RES_OVERLOADED },
+    { "cmek_context_unavailable", RES_OVERLOADED },
+    { "compaction_unavailable", RES_OVERLOADED },
     { NULL, RES_SUCCESS }
 };
 
@@ -158,17 +161,17 @@ anthropic_inner(llm_str_t error)
 static res_outcome_e
 anthropic_success(llm_str_t body)
 {
-    llm_str_t  v[2];
+    llm_str_t  v[3];
 
-    static const char *const  members[] = { "type", "error" };
+    static const char *const  members[] = { "type", "error", "stop_reason" };
 
-    (void) llm_json_members(body, members, v, 2);
+    (void) llm_json_members(body, members, v, 3);
 
     if (llm_json_equals(v[0], "error") || llm_answer_says(v[1])) {
         return anthropic_inner(v[1]);
     }
 
-    return RES_SUCCESS;
+    return llm_json_equals(v[2], "refusal") ? RES_CONTENT_POLICY : RES_SUCCESS;
 }
 
 
@@ -210,7 +213,7 @@ anthropic_failure(const llm_answer_t *a)
 {
     llm_str_t  error = { 0, NULL };
 
-    (void) llm_json_member(llm_json_trim(a->body), "error", &error);
+    (void) llm_json_member(llm_error_text(a), "error", &error);
 
     switch (a->status) {
 
@@ -270,7 +273,7 @@ anthropic_silent(llm_str_t value)
 static llm_event_e
 anthropic_event(const llm_event_t *e, res_outcome_e *outcome)
 {
-    llm_str_t    data, v[4];
+    llm_str_t    data, v[4], reason;
     llm_event_e  kind;
 
     static const char *const  members[] = {
@@ -293,6 +296,13 @@ anthropic_event(const llm_event_t *e, res_outcome_e *outcome)
         return LLM_EVENT_ERROR;
     }
 
+    if (llm_json_member(v[3], "stop_reason", &reason)
+        && llm_json_equals(reason, "refusal"))
+    {
+        *outcome = RES_CONTENT_POLICY;
+        return LLM_EVENT_REFUSED;
+    }
+
     if (kind == LLM_EVENT_CONTENT && !e->cut
         && (data.len == 0 || anthropic_silent(v[2]) || anthropic_silent(v[3])))
     {
@@ -304,7 +314,8 @@ anthropic_event(const llm_event_t *e, res_outcome_e *outcome)
 
 
 static void
-anthropic_put_error(llm_out_t *out, unsigned status, const char *message)
+anthropic_put_error(llm_out_t *out, unsigned status, const char *code,
+    const char *message)
 {
     const char  *type;
 
@@ -318,11 +329,11 @@ anthropic_put_error(llm_out_t *out, unsigned status, const char *message)
     llm_out_json(out, type);
     llm_out_text(out, "\",\"message\":\"");
     llm_out_json(out, message);
-    llm_out_text(out, "\"}}");
+    llm_out_text(out, "\",\"details\":{\"error_code\":\"");
+    llm_out_json(out, code);
+    llm_out_text(out, "\"}}}");
 }
 
-
-/* the dialect has no place for a code */
 
 static size_t
 anthropic_error_body(unsigned char *buf, unsigned status, const char *code,
@@ -330,24 +341,22 @@ anthropic_error_body(unsigned char *buf, unsigned status, const char *code,
 {
     llm_out_t  out = { buf, 0 };
 
-    (void) code;
-
-    anthropic_put_error(&out, status, message);
+    anthropic_put_error(&out, status, code, message);
 
     return out.len;
 }
 
 
 static size_t
-anthropic_error_event(unsigned char *buf, unsigned status, const char *code,
-    const char *message)
+anthropic_error_event(unsigned char *buf, const llm_stream_t *stream,
+    unsigned status, const char *code, const char *message)
 {
     llm_out_t  out = { buf, 0 };
 
-    (void) code;
+    (void) stream;
 
     llm_out_text(&out, "event: error\ndata: ");
-    anthropic_put_error(&out, status, message);
+    anthropic_put_error(&out, status, code, message);
     llm_out_text(&out, "\n\n");
 
     return out.len;
@@ -360,7 +369,9 @@ const llm_dialect_t  llm_dialect_anthropic = {
     .key_header = "x-api-key",
     .key_prefix = "",
     .classify = anthropic_classify,
+    .advice = llm_answer_advice,
     .event = anthropic_event,
     .error_body = anthropic_error_body,
+    .error_type = llm_string("application/json"),
     .error_event = anthropic_error_event
 };

@@ -13,6 +13,8 @@ static const llm_dialect_t *const  dialects[] = {
     &llm_dialect_none,
     &llm_dialect_openai,
     &llm_dialect_anthropic,
+    &llm_dialect_azure,
+    &llm_dialect_gemini,
     NULL
 };
 

@@ -15,6 +15,9 @@
 #include "../engine/outcome.h"
 
 
+#define LLM_ERROR_BODY  16384      /* bytes of an error's body that are read */
+
+
 /* An answer that is no stream, or no longer one: what is known of it. */
 
 typedef struct {
@@ -24,15 +27,40 @@ typedef struct {
     unsigned              whole:1;   /* the body is all there */
     unsigned              own_key:1; /* called with the provider's own key */
     unsigned              retry_after:1;  /* the answer names a wait */
+    unsigned              coded:1;   /* by a Content-Encoding: unreadable */
 } llm_answer_t;
+
+
+/* what an answer says of the next attempt beside its class, a set */
+
+#define LLM_ADVICE_ONCE       1      /* one more attempt may well succeed */
+#define LLM_ADVICE_MOVE       2      /* no other attempt here would */
+#define LLM_ADVICE_BLAMELESS  4      /* it is nothing to the breaker */
+#define LLM_ADVICE_STOP       8      /* nor would one elsewhere, and the
+                                        answer is not for the client */
+#define LLM_ADVICE_MISFIT     16     /* what was asked fits no such API: the
+                                        operator may want to know */
 
 
 typedef enum {
     LLM_EVENT_NOISE = 0,             /* says nothing yet: ping, preamble */
     LLM_EVENT_CONTENT,               /* commits */
     LLM_EVENT_END,                   /* the terminal mark */
-    LLM_EVENT_ERROR                  /* an error inside the stream */
+    LLM_EVENT_ERROR,                 /* an error inside the stream */
+    LLM_EVENT_FAILED,                /* the same, which clients overlook */
+    LLM_EVENT_LAST,                  /* content and the terminal mark */
+    LLM_EVENT_REFUSED,               /* content: the provider's no, that
+                                        another one might not say */
+    LLM_EVENT_DENIED                 /* the same, and the terminal mark */
 } llm_event_e;
+
+
+/* what is to be known of a stream when it has to be ended by us */
+
+typedef struct {
+    uint64_t              sequence;  /* the next event's number */
+    unsigned              numbered:1;  /* its events have them */
+} llm_stream_t;
 
 
 typedef struct {
@@ -42,6 +70,14 @@ typedef struct {
     const char           *key_header;   /* lower case, NULL: no key */
     const char           *key_prefix;   /* before the credential, e.g.
                                            "Bearer " */
+    const char           *key_arg;      /* an argument that may hold a
+                                           client's credential, or NULL */
+
+    /*
+     * Finds the model's name in a request's path, both decoded.  Returns 1,
+     * or 0 if the path names none: then the body may.  NULL: no path does.
+     */
+    int                 (*model)(llm_str_t path, llm_str_t *name);
 
     /*
      * The class of an answer: of an error status, or of a complete 2xx body
@@ -50,32 +86,50 @@ typedef struct {
     res_outcome_e       (*classify)(const llm_answer_t *a);
 
     /*
-     * What an event means; on LLM_EVENT_ERROR *outcome is its class.  NULL:
-     * the dialect knows no streams, and every answer commits at its header.
+     * What else such an answer says, LLM_ADVICE_...; outcome is its class.
+     * NULL: nothing.
+     */
+    unsigned            (*advice)(const llm_answer_t *a,
+                                  res_outcome_e outcome);
+
+    /*
+     * What an event means; on LLM_EVENT_ERROR, ..._FAILED, ..._REFUSED and
+     * ..._DENIED *outcome is its class.  NULL: the dialect knows no streams,
+     * and every answer commits at its header.
      */
     llm_event_e         (*event)(const llm_event_t *e,
                                  res_outcome_e *outcome);
 
+    /* Remembers of an event what error_event() needs.  NULL: nothing. */
+    void                (*follow)(llm_stream_t *stream,
+                                  const llm_event_t *e);
+
     /*
      * An error made by us, as a whole JSON body: code is our stable name of
      * what happened (an outcome), message is plain text.  With buf == NULL
-     * returns the length only.  NULL: the dialect has no such body.
+     * returns the length only.
      */
     size_t              (*error_body)(unsigned char *buf, unsigned status,
                                       const char *code, const char *message);
+    llm_str_t             error_type;   /* its Content-Type */
 
     /*
      * The same as the event that ends a broken stream, from the start of a
-     * line to the blank line.  status is the one the error would have had.
+     * line to the blank line.  status is the one the error would have had;
+     * stream may be NULL.
      */
-    size_t              (*error_event)(unsigned char *buf, unsigned status,
-                                       const char *code, const char *message);
+    size_t              (*error_event)(unsigned char *buf,
+                                       const llm_stream_t *stream,
+                                       unsigned status, const char *code,
+                                       const char *message);
 } llm_dialect_t;
 
 
 extern const llm_dialect_t  llm_dialect_none;
 extern const llm_dialect_t  llm_dialect_openai;
 extern const llm_dialect_t  llm_dialect_anthropic;
+extern const llm_dialect_t  llm_dialect_azure;
+extern const llm_dialect_t  llm_dialect_gemini;
 
 /* The dialect of that name, or NULL. */
 const llm_dialect_t *llm_dialect_find(const char *name, size_t len);

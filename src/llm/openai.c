@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "json.h"
+#include "openai.h"
 
 #include <string.h>
 
@@ -41,7 +42,8 @@ static const openai_finer_t  openai_finer[] = {
     { 403, openai_refused },
     { 413, openai_refused | res_bit(RES_RATE_LIMITED) },
     { 422, openai_refused },
-    { 429, res_bit(RES_QUOTA) | res_bit(RES_OVERLOADED) },
+    { 429, res_bit(RES_QUOTA) | res_bit(RES_OVERLOADED)
+           | res_bit(RES_CLIENT_ERROR) },
     { 0, 0 }
 };
 
@@ -157,30 +159,12 @@ static const llm_event_name_t  openai_events[] = {
 static unsigned
 openai_code(llm_str_t code)
 {
-    size_t    i;
-    unsigned  n;
-
     if (code.len == 5 && code.data[0] == '"' && code.data[4] == '"') {
         code.data++;
         code.len = 3;
     }
 
-    if (code.len != 3) {
-        return 0;
-    }
-
-    n = 0;
-
-    for (i = 0; i < code.len; i++) {
-
-        if (code.data[i] < '0' || code.data[i] > '9') {
-            return 0;
-        }
-
-        n = n * 10 + (unsigned) (code.data[i] - '0');
-    }
-
-    return (n >= 400 && n < 600) ? n : 0;
+    return llm_error_number(code);
 }
 
 
@@ -201,7 +185,7 @@ openai_error(openai_error_t *e, llm_str_t error, llm_str_t body)
 
     static const char *const  names[] = {
         "code", "metadata.error_type", "metadata.limit_source",
-        "innererror.code", "type", "status", NULL
+        "innererror.code", "type", NULL
     };
 
     object = (llm_json_kind(error) == '{') ? error : body;
@@ -225,6 +209,14 @@ openai_error(openai_error_t *e, llm_str_t error, llm_str_t body)
         if (named == RES_QUOTA || e->named == LLM_ERROR_NONE) {
             e->named = named;
         }
+    }
+
+    /* Google's errors look the same where it speaks this dialect */
+
+    named = llm_google_error(object);
+
+    if (named == RES_QUOTA || e->named == LLM_ERROR_NONE) {
+        e->named = named;
     }
 
     /* OpenRouter's guardrails name no class, but say what they found */
@@ -284,7 +276,7 @@ openai_refine(const llm_answer_t *a, res_outcome_e outcome)
 
     /* Gemini's likeness puts the object into an array */
 
-    body = llm_json_trim(a->body);
+    body = llm_error_text(a);
     (void) llm_json_path(body, "0", &body);
 
     error.len = 0;
@@ -347,8 +339,8 @@ openai_success(llm_str_t body)
 }
 
 
-static res_outcome_e
-openai_classify(const llm_answer_t *a)
+res_outcome_e
+llm_openai_classify(const llm_answer_t *a)
 {
     int            json;
     res_outcome_e  outcome;
@@ -406,13 +398,13 @@ openai_choice(llm_str_t choice, res_outcome_e *outcome)
 
     if (llm_answer_says(v[4])) {
         *outcome = openai_inner(v[4], choice);
-        return LLM_EVENT_ERROR;
+        return LLM_EVENT_FAILED;
     }
 
     *outcome = openai_finish(v[1]);
 
     if (*outcome != RES_SUCCESS) {
-        return LLM_EVENT_ERROR;
+        return LLM_EVENT_FAILED;
     }
 
     return (openai_delta(v[0]) || llm_answer_says(v[1])
@@ -436,7 +428,7 @@ openai_choices(llm_str_t choices, res_outcome_e *outcome)
 
         k = openai_choice(choice, outcome);
 
-        if (k == LLM_EVENT_ERROR) {
+        if (k == LLM_EVENT_FAILED) {
             return k;
         }
 
@@ -475,8 +467,13 @@ openai_told(llm_str_t error, llm_str_t data)
 }
 
 
-static llm_event_e
-openai_event(const llm_event_t *e, res_outcome_e *outcome)
+/*
+ * The SDKs raise what has a member "error", or stands in an event of that
+ * name; other ways of saying it they pass on as if it were content.
+ */
+
+llm_event_e
+llm_openai_event(const llm_event_t *e, res_outcome_e *outcome)
 {
     llm_str_t    data, v[5], error;
     llm_event_e  kind;
@@ -500,15 +497,21 @@ openai_event(const llm_event_t *e, res_outcome_e *outcome)
 
     (void) llm_json_members(data, members, v, 5);
 
-    if (llm_json_member(v[4], "error", &error) && llm_answer_says(error)) {
-        v[0] = error;
-    }
-
     kind = llm_event_kind(openai_events, e, v[2]);
 
-    if (kind == LLM_EVENT_ERROR || llm_answer_says(v[0]) || openai_flat(v[3])) {
+    if (kind == LLM_EVENT_ERROR || llm_answer_says(v[0])) {
         *outcome = openai_told(v[0], data);
         return LLM_EVENT_ERROR;
+    }
+
+    if (llm_json_member(v[4], "error", &error) && llm_answer_says(error)) {
+        *outcome = openai_inner(error, data);
+        return LLM_EVENT_FAILED;
+    }
+
+    if (openai_flat(v[3])) {
+        *outcome = openai_inner(v[0], data);
+        return LLM_EVENT_FAILED;
     }
 
     if (kind == LLM_EVENT_CONTENT) {
@@ -516,6 +519,47 @@ openai_event(const llm_event_t *e, res_outcome_e *outcome)
     }
 
     return (e->cut && kind == LLM_EVENT_NOISE) ? LLM_EVENT_CONTENT : kind;
+}
+
+
+/* the events of Responses have names, and numbers */
+
+void
+llm_openai_follow(llm_stream_t *stream, const llm_event_t *e)
+{
+    size_t      i;
+    uint64_t    n;
+    llm_str_t   number;
+
+    static const llm_str_t  prefix = llm_string("response.");
+
+    if (e->name.len <= prefix.len
+        || memcmp(e->name.data, prefix.data, prefix.len) != 0)
+    {
+        return;
+    }
+
+    stream->numbered = 1;
+    stream->sequence++;
+
+    if (!llm_json_member(e->data, "sequence_number", &number)
+        || number.len == 0 || number.len > 15)
+    {
+        return;
+    }
+
+    n = 0;
+
+    for (i = 0; i < number.len; i++) {
+
+        if (number.data[i] < '0' || number.data[i] > '9') {
+            return;
+        }
+
+        n = n * 10 + (uint64_t) (number.data[i] - '0');
+    }
+
+    stream->sequence = n + 1;
 }
 
 
@@ -531,7 +575,7 @@ openai_put_error(llm_out_t *out, unsigned status, const char *code,
         type = (status < 500) ? "invalid_request_error" : "server_error";
     }
 
-    llm_out_text(out, "{\"error\":{\"message\":\"");
+    llm_out_text(out, "\"error\":{\"message\":\"");
     llm_out_json(out, message);
     llm_out_text(out, "\",\"type\":\"");
     llm_out_json(out, type);
@@ -541,25 +585,54 @@ openai_put_error(llm_out_t *out, unsigned status, const char *code,
 }
 
 
-static size_t
-openai_error_body(unsigned char *buf, unsigned status, const char *code,
+/* what an error of Responses has beside that */
+
+static void
+openai_put_flat(llm_out_t *out, const llm_stream_t *stream, const char *code,
+    const char *message)
+{
+    llm_out_text(out, "\"type\":\"error\",\"code\":\"");
+    llm_out_json(out, code);
+    llm_out_text(out, "\",\"message\":\"");
+    llm_out_json(out, message);
+    llm_out_text(out, "\",\"param\":null,\"sequence_number\":");
+    llm_out_number(out, stream->sequence);
+    llm_out_text(out, ",");
+}
+
+
+size_t
+llm_openai_error_body(unsigned char *buf, unsigned status, const char *code,
     const char *message)
 {
     llm_out_t  out = { buf, 0 };
 
+    llm_out_text(&out, "{");
     openai_put_error(&out, status, code, message);
 
     return out.len;
 }
 
 
-static size_t
-openai_error_event(unsigned char *buf, unsigned status, const char *code,
-    const char *message)
+/*
+ * The error of Responses is flat, and the SDKs take it for one more event: it
+ * is the member "error" that makes them raise.
+ */
+
+size_t
+llm_openai_error_event(unsigned char *buf, const llm_stream_t *stream,
+    unsigned status, const char *code, const char *message)
 {
     llm_out_t  out = { buf, 0 };
 
-    llm_out_text(&out, "data: ");
+    if (stream && stream->numbered) {
+        llm_out_text(&out, "event: error\ndata: {");
+        openai_put_flat(&out, stream, code, message);
+
+    } else {
+        llm_out_text(&out, "data: {");
+    }
+
     openai_put_error(&out, status, code, message);
     llm_out_text(&out, "\n\n");
 
@@ -572,8 +645,11 @@ const llm_dialect_t  llm_dialect_openai = {
     .url = "https://api.openai.com",
     .key_header = "authorization",
     .key_prefix = "Bearer ",
-    .classify = openai_classify,
-    .event = openai_event,
-    .error_body = openai_error_body,
-    .error_event = openai_error_event
+    .classify = llm_openai_classify,
+    .advice = llm_answer_advice,
+    .event = llm_openai_event,
+    .follow = llm_openai_follow,
+    .error_body = llm_openai_error_body,
+    .error_type = llm_string("application/json"),
+    .error_event = llm_openai_error_event
 };

@@ -33,6 +33,13 @@ llm_sse_init(llm_sse_t *s, unsigned char *buf, size_t size)
 }
 
 
+void
+llm_sse_shorten(llm_sse_t *s)
+{
+    s->shorten = 1;
+}
+
+
 int
 llm_sse_between(const llm_sse_t *s)
 {
@@ -65,9 +72,31 @@ sse_line_end(const unsigned char *p, const unsigned char *last)
 }
 
 
+/* what was gathered so far makes room */
+
+static void
+sse_digest(llm_sse_t *s, const unsigned char *data, size_t len)
+{
+    if (!s->cut) {
+        s->cut = 1;
+
+        memset(&s->digest, 0, sizeof(llm_digest_t));
+        s->len = llm_digest(&s->digest, s->buf, s->len, s->buf, s->len);
+    }
+
+    s->len += llm_digest(&s->digest, data, len, s->buf + s->len,
+                         s->size - s->len);
+}
+
+
 static void
 sse_gather(llm_sse_t *s, const unsigned char *data, size_t len)
 {
+    if (s->shorten && (s->cut || len > s->size - s->len)) {
+        sse_digest(s, data, len);
+        return;
+    }
+
     if (len > s->size - s->len) {
         len = s->size - s->len;
         s->cut = 1;

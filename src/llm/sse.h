@@ -14,7 +14,7 @@
 #define LLM_SSE_H_INCLUDED
 
 
-#include "llm.h"
+#include "digest.h"
 
 
 #define LLM_SSE_NAME  48           /* bytes of an event's name that are kept */
@@ -23,7 +23,8 @@
 typedef struct {
     llm_str_t             name;    /* empty: the default, "message" */
     llm_str_t             data;    /* lines joined by LF */
-    unsigned              cut:1;   /* data was longer than the buffer */
+    unsigned              cut:1;   /* data was longer than the buffer, and is
+                                      its beginning, or a digest of it */
 } llm_event_t;
 
 typedef struct {
@@ -44,9 +45,17 @@ typedef struct {
                                               blank line */
     unsigned              open:1;  /* inside an event or a line: a reader
                                       would join what comes next to it */
+    unsigned              shorten:1;
+    llm_digest_t          digest;  /* of data that does not fit */
 } llm_sse_t;
 
 void llm_sse_init(llm_sse_t *s, unsigned char *buf, size_t size);
+
+/*
+ * From now on data that is longer than the buffer is not cut off but, being
+ * JSON, made short; see digest.h.
+ */
+void llm_sse_shorten(llm_sse_t *s);
 
 /*
  * Reads on from *pos up to last.  Returns 1 when an event is complete: *pos is

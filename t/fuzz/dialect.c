@@ -52,12 +52,17 @@ fuzz_answer(const llm_dialect_t *d, const uint8_t *head, llm_str_t body)
     a.whole = head[0] >> 4 & 1;
     a.own_key = head[0] >> 5 & 1;
     a.retry_after = head[0] >> 6 & 1;
+    a.coded = head[0] >> 7;
 
     outcome = d->classify(&a);
 
     check(outcome < RES_OUTCOMES);
     check(a.status < 400 || outcome != RES_SUCCESS);
     check(a.own_key || a.status < 400 || outcome != RES_AUTH);
+
+    if (d->advice) {
+        check(d->advice(&a, outcome) < 32);
+    }
 }
 
 
@@ -70,9 +75,9 @@ fuzz_event(const llm_dialect_t *d, const llm_event_t *e)
     outcome = RES_SUCCESS;
     kind = d->event(e, &outcome);
 
-    check(kind <= LLM_EVENT_ERROR);
+    check(kind <= LLM_EVENT_DENIED);
 
-    if (kind == LLM_EVENT_ERROR) {
+    if (kind >= LLM_EVENT_ERROR && kind != LLM_EVENT_LAST) {
         check(outcome != RES_SUCCESS && outcome < RES_OUTCOMES);
     }
 
@@ -85,14 +90,29 @@ fuzz_stream(const llm_dialect_t *d, llm_str_t body)
 {
     llm_sse_t             s;
     llm_event_t           e;
+    llm_stream_t          stream;
     unsigned char         buf[64];
-    const unsigned char  *pos;
+    const unsigned char  *pos, *half;
 
     pos = body.data;
-    llm_sse_init(&s, buf, sizeof(buf));
+    half = body.data + body.len / 2;
 
-    while (llm_sse_next(&s, &pos, body.data + body.len, &e)) {
+    memset(&stream, 0, sizeof(llm_stream_t));
+    llm_sse_init(&s, buf, sizeof(buf));
+    llm_sse_shorten(&s);
+
+    while (llm_sse_next(&s, &pos, half, &e)
+           || llm_sse_next(&s, &pos, body.data + body.len, &e))
+    {
+        if (d->follow) {
+            d->follow(&stream, &e);
+        }
+
         (void) fuzz_event(d, &e);
+    }
+
+    if (d->error_event) {
+        (void) d->error_event(NULL, &stream, 502, "x", "y");
     }
 
     memset(&e, 0, sizeof(llm_event_t));
@@ -115,6 +135,7 @@ fuzz_error(const llm_dialect_t *d, unsigned status, llm_str_t body)
     llm_str_t             json;
     llm_sse_t             s;
     llm_event_t           e;
+    llm_stream_t          stream;
     unsigned char        *buf, none;
     const unsigned char  *pos;
 
@@ -137,10 +158,19 @@ fuzz_error(const llm_dialect_t *d, unsigned status, llm_str_t body)
     check(llm_json_valid(json));
     free(buf);
 
-    len = d->error_event(NULL, status, "timeout", message);
+    if (d->error_event == NULL) {
+        free(message);
+        return;
+    }
+
+    memset(&stream, 0, sizeof(llm_stream_t));
+    stream.numbered = status & 1;
+    stream.sequence = body.len;
+
+    len = d->error_event(NULL, &stream, status, "timeout", message);
     buf = malloc(len);
     check(buf != NULL);
-    check(d->error_event(buf, status, "timeout", message) == len);
+    check(d->error_event(buf, &stream, status, "timeout", message) == len);
 
     pos = buf;
     llm_sse_init(&s, &none, 0);
@@ -153,11 +183,35 @@ fuzz_error(const llm_dialect_t *d, unsigned status, llm_str_t body)
 }
 
 
+/* what is well-formed stays so */
+
+static void
+fuzz_digest(llm_str_t body)
+{
+    llm_str_t       json;
+    llm_digest_t    d;
+    unsigned char  *buf;
+
+    buf = malloc(body.len);
+    check(buf != NULL);
+
+    memset(&d, 0, sizeof(llm_digest_t));
+    json.data = buf;
+    json.len = llm_digest(&d, body.data, body.len / 2, buf, body.len);
+    json.len += llm_digest(&d, body.data + body.len / 2,
+                           body.len - body.len / 2, buf + json.len,
+                           body.len - json.len);
+
+    check(!d.full && llm_json_valid(json));
+    free(buf);
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     unsigned              n;
-    llm_str_t             body;
+    llm_str_t             body, name;
     const llm_dialect_t  *d;
 
     if (size < 3) {
@@ -177,8 +231,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         fuzz_stream(d, body);
     }
 
-    if (d->error_body) {
-        fuzz_error(d, 400 + data[1] % 200, body);
+    fuzz_error(d, 400 + data[1] % 200, body);
+
+    if (d->model && d->model(body, &name)) {
+        check(name.len && name.data > body.data
+              && name.data + name.len <= body.data + body.len);
+    }
+
+    if (llm_json_valid(body)) {
+        fuzz_digest(body);
     }
 
     return 0;

@@ -488,7 +488,7 @@ static const answer_row_t  answers[] = {
       "\"assistant\",\"content\":[{\"type\":\"text\",\"text\":\"Hi\"}],"
       "\"stop_reason\":\"end_turn\",\"usage\":{}}", 0, RES_SUCCESS },
     { ANTHROPIC, 200, JSON, "{\"type\":\"message\",\"content\":[],"
-      "\"stop_reason\":\"refusal\"}", 0, RES_SUCCESS },
+      "\"stop_reason\":\"refusal\"}", 0, RES_CONTENT_POLICY },
     { ANTHROPIC, 200, JSON, "{\"input_tokens\":14}", 0, RES_SUCCESS },
     { ANTHROPIC, 204, NULL, NULL, 0, RES_SUCCESS },
     { ANTHROPIC, 200, JSON, "{\"type\":\"mess", PART, RES_SUCCESS },
@@ -642,18 +642,19 @@ static const event_row_t  events[] = {
     { OPENAI, "", "{\"error\":\"no room\"}", LLM_EVENT_ERROR,
       RES_SERVER_ERROR },
     { OPENAI, "", "{\"x_groq\":{\"id\":\"req_1\",\"error\":\"over\"},"
-      "\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", LLM_EVENT_ERROR,
+      "\"choices\":[{\"delta\":{\"content\":\"a\"}}]}", LLM_EVENT_FAILED,
       RES_SERVER_ERROR },
     { OPENAI, "", "{\"x_groq\":{\"error\":null},\"error\":{\"code\":429}}",
       LLM_EVENT_ERROR, RES_RATE_LIMITED },
     { OPENAI, "", CHOICE("\"delta\":{},\"finish_reason\":\"error\""),
-      LLM_EVENT_ERROR, RES_SERVER_ERROR },
+      LLM_EVENT_FAILED, RES_SERVER_ERROR },
     { OPENAI, "", CHOICE("\"delta\":{\"content\":\"\"},\"finish_reason\":"
-      "\"insufficient_system_resource\""), LLM_EVENT_ERROR, RES_OVERLOADED },
-    { OPENAI, "", CHOICE("\"error\":{\"code\":504}"), LLM_EVENT_ERROR,
+      "\"insufficient_system_resource\""), LLM_EVENT_FAILED,
+      RES_OVERLOADED },
+    { OPENAI, "", CHOICE("\"error\":{\"code\":504}"), LLM_EVENT_FAILED,
       RES_TIMEOUT },
     { OPENAI, "", "{\"object\":\"error\",\"message\":\"x\",\"code\":503}",
-      LLM_EVENT_ERROR, RES_OVERLOADED },
+      LLM_EVENT_FAILED, RES_OVERLOADED },
     { OPENAI, "error", "{\"message\":\"x\",\"code\":\"slow_down\"}",
       LLM_EVENT_ERROR, RES_OVERLOADED },
     { OPENAI, "error", "{\"type\":\"server_error\",\"message\":\"x\"}",
@@ -735,7 +736,8 @@ static const event_row_t  events[] = {
       "{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{}}",
       LLM_EVENT_CONTENT, 0 },
     { ANTHROPIC, "message_delta", "{\"type\":\"message_delta\",\"delta\":"
-      "{\"stop_reason\":\"refusal\"}}", LLM_EVENT_CONTENT, 0 },
+      "{\"stop_reason\":\"refusal\"}}", LLM_EVENT_REFUSED,
+      RES_CONTENT_POLICY },
     { ANTHROPIC, "message_delta", "{\"type\":\"message_delta\",\"delta\":"
       "{\"stop_reason\":null}}", LLM_EVENT_NOISE, 0 },
     { ANTHROPIC, "message_stop", "{\"type\":\"message_stop\"}",
@@ -830,7 +832,7 @@ test_event(const event_row_t *row, unsigned cut)
     is_int(got, row->want, "%s%s event %s: %s", row->dialect->name.data,
            cut ? ", cut" : "", row->name, row->data);
 
-    if (row->want == LLM_EVENT_ERROR) {
+    if (row->want >= LLM_EVENT_ERROR && row->want != LLM_EVENT_LAST) {
         is_str(res_outcome_name(outcome), res_outcome_name(row->outcome),
                "and its class");
     }
@@ -971,7 +973,7 @@ test_names(void)
             e.data = str(data);
             outcome = RES_SUCCESS;
 
-            ok(names[i].dialect->event(&e, &outcome) == LLM_EVENT_ERROR
+            ok(names[i].dialect->event(&e, &outcome) >= LLM_EVENT_ERROR
                && outcome == names[i].want, "%s is %s: %s", names[i].name,
                res_outcome_name(names[i].want), data);
         }
@@ -1240,8 +1242,8 @@ test_error(const llm_dialect_t *d, unsigned status, const char *body,
 
     ok(d->classify(&a) != RES_SUCCESS, "and read back it is an error");
 
-    n = d->error_event(NULL, status, "breaker_open", message);
-    len = d->error_event(out, status, "breaker_open", message);
+    n = d->error_event(NULL, NULL, status, "breaker_open", message);
+    len = d->error_event(out, NULL, status, "breaker_open", message);
     out[len] = '\0';
 
     is_str((char *) out, event, "%s event of %u", d->name.data, status);
@@ -1271,7 +1273,8 @@ test_errors(void)
         test_error(OPENAI, types[i].status, body, event);
 
         snprintf(body, sizeof(body), "{\"type\":\"error\",\"error\":{\"type\":"
-                 "\"%s\",\"message\":\"%s\"}}", types[i].anthropic, SAID);
+                 "\"%s\",\"message\":\"%s\",\"details\":{\"error_code\":"
+                 "\"breaker_open\"}}}", types[i].anthropic, SAID);
         snprintf(event, sizeof(event), "event: error\ndata: %s\n\n", body);
         test_error(ANTHROPIC, types[i].status, body, event);
     }
@@ -1288,13 +1291,14 @@ test_table(void)
         ok(llm_dialect_find((const char *) d->name.data, d->name.len) == d,
            "dialect %s is found", d->name.data);
         ok(d->classify != NULL && d->key_header != NULL
-           && d->key_prefix != NULL, "dialect %s has what all have",
+           && d->key_prefix != NULL && d->error_body != NULL
+           && d->error_type.len != 0, "dialect %s has what all have",
            d->name.data);
         is_int(d->event != NULL, d->error_event != NULL,
                "dialect %s ends the streams it reads", d->name.data);
     }
 
-    is_int(n, 3, "dialects");
+    is_int(n, 5, "dialects");
     ok(llm_dialect_get(n + 1) == NULL, "and none behind the last");
     ok(llm_dialect_get((unsigned) -1) == NULL, "nor far behind");
 
@@ -1314,7 +1318,6 @@ test_table(void)
     is_str(llm_dialect_anthropic.key_prefix, "", "key's prefix");
     ok(llm_dialect_none.url == NULL, "no url");
     ok(llm_dialect_none.event == NULL, "no streams");
-    ok(llm_dialect_none.error_body == NULL, "no error bodies");
     is_str(llm_dialect_none.key_header, "authorization", "key's header");
     is_str(llm_dialect_none.key_prefix, "Bearer ", "key's prefix");
 }

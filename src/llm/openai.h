@@ -1,0 +1,23 @@
+
+/*
+ * OpenAI's dialect, for those that differ from it only in where things are.
+ */
+
+
+#ifndef LLM_OPENAI_H_INCLUDED
+#define LLM_OPENAI_H_INCLUDED
+
+
+#include "dialect.h"
+
+
+res_outcome_e llm_openai_classify(const llm_answer_t *a);
+llm_event_e llm_openai_event(const llm_event_t *e, res_outcome_e *outcome);
+void llm_openai_follow(llm_stream_t *stream, const llm_event_t *e);
+size_t llm_openai_error_body(unsigned char *buf, unsigned status,
+    const char *code, const char *message);
+size_t llm_openai_error_event(unsigned char *buf, const llm_stream_t *stream,
+    unsigned status, const char *code, const char *message);
+
+
+#endif /* LLM_OPENAI_H_INCLUDED */
