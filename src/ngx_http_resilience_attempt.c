@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_usage.h"
 
 
 /*
@@ -135,6 +135,8 @@ ngx_http_resilience_attempt_start(ngx_http_resilience_attempt_t *a)
     a->seen = a->started;
 
     a->held.last = &a->held.chain;
+
+    llm_usage_init(&a->usage);
 
     if (ngx_http_resilience_attempt_subrequest(a) != NGX_OK) {
         ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_FAILED);
@@ -355,6 +357,7 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
     u_char               *p;
     ngx_chain_t          *cl;
     llm_answer_t          answer;
+    res_outcome_e         outcome;
     ngx_http_request_t   *sr;
 
     sr = a->request;
@@ -389,7 +392,13 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
         }
     }
 
-    return a->step->provider->dialect->classify(&answer);
+    outcome = a->step->provider->dialect->classify(&answer);
+
+    if (outcome == RES_SUCCESS && a->whole) {
+        ngx_http_resilience_usage_body(a, answer.body);
+    }
+
+    return outcome;
 }
 
 
@@ -526,6 +535,8 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
 
     (void) ngx_atomic_fetch_add(
                       &a->step->provider->counters->outcomes[a->outcome], 1);
+
+    ngx_http_resilience_usage_record(a);
 }
 
 

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_usage.h"
 
 
 /*
@@ -37,6 +37,8 @@ static ngx_uint_t ngx_http_resilience_filter_at_once(
 static ngx_uint_t ngx_http_resilience_filter_stream(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_bodyless(
     ngx_http_resilience_attempt_t *a);
+static ngx_int_t ngx_http_resilience_filter_read(
+    ngx_http_resilience_attempt_t *a);
 static ngx_int_t ngx_http_resilience_filter_commit(
     ngx_http_resilience_attempt_t *a, res_outcome_e outcome);
 static ngx_int_t ngx_http_resilience_filter_hold_stream(
@@ -58,8 +60,12 @@ static ngx_int_t ngx_http_resilience_filter_pass(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
 static ngx_int_t ngx_http_resilience_filter_output(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
-static ngx_http_resilience_sight_e ngx_http_resilience_filter_scan(
-    ngx_http_resilience_attempt_t *a, ngx_chain_t *in);
+static ngx_int_t ngx_http_resilience_filter_scan(
+    ngx_http_resilience_attempt_t *a, ngx_chain_t *in,
+    ngx_http_resilience_sight_e *sight);
+static llm_event_e ngx_http_resilience_filter_event(
+    ngx_http_resilience_attempt_t *a, llm_event_t *event,
+    ngx_http_resilience_sight_e *sight);
 static void ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in);
 static void ngx_http_resilience_filter_discard(ngx_chain_t *in);
@@ -111,15 +117,10 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
                                       ngx_http_resilience_attempt_classify(a));
     }
 
-    if (ngx_http_resilience_filter_stream(r)) {
-        a->sse = ngx_pcalloc(r->pool, sizeof(llm_sse_t)
-                                      + NGX_HTTP_RESILIENCE_EVENT);
-        if (a->sse == NULL) {
-            return NGX_ERROR;
-        }
-
-        llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t),
-                     NGX_HTTP_RESILIENCE_EVENT);
+    if (ngx_http_resilience_filter_stream(r)
+        && ngx_http_resilience_filter_read(a) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -173,6 +174,30 @@ ngx_http_resilience_filter_stream(ngx_http_request_t *sr)
            && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
                               sizeof("text/event-stream") - 1)
               == 0;
+}
+
+
+/* it will be read, event by event */
+
+static ngx_int_t
+ngx_http_resilience_filter_read(ngx_http_resilience_attempt_t *a)
+{
+    size_t  size;
+
+    size = a->asks ? NGX_HTTP_RESILIENCE_ASKED_EVENT
+                   : NGX_HTTP_RESILIENCE_EVENT;
+
+    a->sse = ngx_palloc(a->request->pool, sizeof(llm_sse_t) + size);
+    if (a->sse == NULL) {
+        return NGX_ERROR;
+    }
+
+    llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t), size);
+
+    a->sse->over = ngx_http_resilience_usage_over;
+    a->sse->ctx = a;
+
+    return a->asks ? ngx_http_resilience_strip_init(a) : NGX_OK;
 }
 
 
@@ -260,21 +285,25 @@ static ngx_int_t
 ngx_http_resilience_filter_hold_stream(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in)
 {
+    ngx_http_resilience_sight_e  sight;
+
     ngx_http_resilience_filter_look(a, in);
 
-    switch (ngx_http_resilience_filter_scan(a, in)) {
-
-    case NGX_HTTP_RESILIENCE_MEANING:
-        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
-
-    case NGX_HTTP_RESILIENCE_TROUBLE:
-        return ngx_http_resilience_filter_give_up(a, in);
-
-    default: /* NGX_HTTP_RESILIENCE_NOTHING */
-        break;
+    if (ngx_http_resilience_filter_scan(a, in, &sight) != NGX_OK) {
+        return NGX_ERROR;
     }
 
-    if (ngx_http_resilience_filter_too_much(a, in)) {
+    if (sight == NGX_HTTP_RESILIENCE_TROUBLE) {
+        return ngx_http_resilience_filter_give_up(a, in);
+    }
+
+    if (a->strip) {
+        in = ngx_http_resilience_strip_out(a->strip);
+    }
+
+    if (sight == NGX_HTTP_RESILIENCE_MEANING
+        || ngx_http_resilience_filter_too_much(a, in))
+    {
         return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
     }
 
@@ -479,6 +508,10 @@ ngx_http_resilience_filter_release(ngx_http_resilience_attempt_t *a,
     *a->held.last = in;
     out = a->held.chain;
 
+    if (a->overflow) {
+        ngx_http_resilience_usage_pass(a, out);
+    }
+
     return ngx_http_resilience_filter_output(a, out);
 }
 
@@ -487,10 +520,25 @@ static ngx_int_t
 ngx_http_resilience_filter_pass(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in)
 {
+    ngx_http_resilience_sight_e  sight;
+
     ngx_http_resilience_filter_look(a, in);
 
-    if (a->sse) {
-        (void) ngx_http_resilience_filter_scan(a, in);
+    if (a->sse == NULL) {
+        ngx_http_resilience_usage_pass(a, in);
+        return ngx_http_resilience_filter_output(a, in);
+    }
+
+    if (ngx_http_resilience_filter_scan(a, in, &sight) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (a->strip && in) {
+        in = ngx_http_resilience_strip_out(a->strip);
+
+        if (in == NULL) {
+            return NGX_OK;
+        }
     }
 
     return ngx_http_resilience_filter_output(a, in);
@@ -546,6 +594,11 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
         c->data = a->request;
     }
 
+    if (a->strip) {
+        a->held.chain = NULL;
+        ngx_http_resilience_strip_sent(a->strip, in);
+    }
+
     return rc;
 }
 
@@ -590,20 +643,25 @@ ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
 
 /* reads the events of a stream, wherever it is on its way */
 
-static ngx_http_resilience_sight_e
+static ngx_int_t
 ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
-    ngx_chain_t *in)
+    ngx_chain_t *in, ngx_http_resilience_sight_e *sight)
 {
-    ngx_chain_t                  *cl;
-    llm_event_t                   event;
-    res_outcome_e                 outcome;
-    const u_char                 *pos;
-    ngx_http_resilience_sight_e   sight;
+    ngx_chain_t   *cl;
+    llm_event_e    kind;
+    llm_event_t    event;
+    const u_char  *pos;
 
-    sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
-                ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
+    *sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
+                 ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
 
     for (cl = in; cl; cl = cl->next) {
+
+        if (a->strip
+            && ngx_http_resilience_strip_start(a, cl->buf) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
 
         if (!ngx_buf_in_memory(cl->buf)) {
             continue;
@@ -613,45 +671,74 @@ ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
 
         while (llm_sse_next(a->sse, &pos, cl->buf->last, &event)) {
 
-            outcome = RES_SERVER_ERROR;
+            ngx_http_resilience_usage_event(a, &event);
 
-            switch (a->step->provider->dialect->event(&event, &outcome)) {
+            kind = ngx_http_resilience_filter_event(a, &event, sight);
 
-            case LLM_EVENT_CONTENT:
-                sight = NGX_HTTP_RESILIENCE_MEANING;
-                break;
-
-            case LLM_EVENT_END:
-                a->terminal = 1;
-                outcome = RES_INVALID_RESPONSE;
-                goto end;
-
-            case LLM_EVENT_ERROR:
-
-                if (sight == NGX_HTTP_RESILIENCE_MEANING) {
-                    a->broken = 1;
-                    a->told = 1;
-                }
-
-                goto end;
-
-            default: /* LLM_EVENT_NOISE */
-                break;
+            if (*sight == NGX_HTTP_RESILIENCE_TROUBLE) {
+                return NGX_OK;
             }
 
-            continue;
-
-        end:
-
-            if (sight == NGX_HTTP_RESILIENCE_NOTHING) {
-                a->outcome = outcome;
-                a->judged = 1;
-                return NGX_HTTP_RESILIENCE_TROUBLE;
+            if (a->strip
+                && ngx_http_resilience_strip_event(a->strip, &event, pos,
+                                                   kind == LLM_EVENT_USAGE)
+                   != NGX_OK)
+            {
+                return NGX_ERROR;
             }
+        }
+
+        if (a->strip && ngx_http_resilience_strip_end(a) != NGX_OK) {
+            return NGX_ERROR;
         }
     }
 
-    return sight;
+    return NGX_OK;
+}
+
+
+static llm_event_e
+ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
+    llm_event_t *event, ngx_http_resilience_sight_e *sight)
+{
+    llm_event_e    kind;
+    res_outcome_e  outcome;
+
+    outcome = RES_SERVER_ERROR;
+
+    kind = a->step->provider->dialect->event(event, &outcome);
+
+    switch (kind) {
+
+    case LLM_EVENT_CONTENT:
+        *sight = NGX_HTTP_RESILIENCE_MEANING;
+        return kind;
+
+    case LLM_EVENT_END:
+        a->terminal = 1;
+        outcome = RES_INVALID_RESPONSE;
+        break;
+
+    case LLM_EVENT_ERROR:
+
+        if (*sight == NGX_HTTP_RESILIENCE_MEANING) {
+            a->broken = 1;
+            a->told = 1;
+        }
+
+        break;
+
+    default: /* LLM_EVENT_NOISE, LLM_EVENT_USAGE */
+        return kind;
+    }
+
+    if (*sight == NGX_HTTP_RESILIENCE_NOTHING) {
+        a->outcome = outcome;
+        a->judged = 1;
+        *sight = NGX_HTTP_RESILIENCE_TROUBLE;
+    }
+
+    return kind;
 }
 
 

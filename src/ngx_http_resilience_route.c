@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_body.h"
 
 
 /* which provider of the chain is asked next, and when */
@@ -374,23 +374,21 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
         }
     }
 
-    if (step->provider->models) {
-        rc = ngx_http_resilience_request_check(call);
+    rc = ngx_http_resilience_body_check(call, step);
 
-        if (rc == NGX_HTTP_BAD_REQUEST) {
-            call->outcome = RES_CLIENT_ERROR;
+    if (rc == NGX_HTTP_BAD_REQUEST) {
+        call->outcome = RES_CLIENT_ERROR;
 
-            rc = ngx_http_resilience_answer_error(call, rc, "invalid_json",
+        rc = ngx_http_resilience_answer_error(call, rc, "invalid_json",
                                  "the body is not a JSON object that names "
                                  "a model");
 
-            ngx_http_resilience_call_finish(call, rc);
-            return NGX_OK;
-        }
+        ngx_http_resilience_call_finish(call, rc);
+        return NGX_OK;
+    }
 
-        if (rc != NGX_OK) {
-            return NGX_HTTP_INTERNAL_SERVER_ERROR;
-        }
+    if (rc != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
     wait = 0;
@@ -537,9 +535,7 @@ ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
         }
     }
 
-    if (step->provider->models
-        && ngx_http_resilience_request_check(call) != NGX_OK)
-    {
+    if (ngx_http_resilience_body_check(call, step) != NGX_OK) {
         return;
     }
 

@@ -20,7 +20,7 @@
  */
 
 
-#define NGX_HTTP_RESILIENCE_ZONE_VERSION  3
+#define NGX_HTTP_RESILIENCE_ZONE_VERSION  4
 #define NGX_HTTP_RESILIENCE_ZONE_MIN      (32 * ngx_pagesize)
 #define NGX_HTTP_RESILIENCE_ZONE_TURNS    16    /* then one may as well sleep */
 
@@ -435,6 +435,8 @@ ngx_http_resilience_zone_carry(ngx_http_resilience_counters_t *to,
 
     ngx_memcpy((void *) to->outcomes, (void *) from->outcomes,
                sizeof(to->outcomes));
+    ngx_memcpy((void *) to->tokens, (void *) from->tokens,
+               sizeof(to->tokens));
 
     to->epoch = from->epoch;
     to->forced = from->forced;

@@ -27,11 +27,21 @@ typedef struct {
 } llm_answer_t;
 
 
+/* Tokens; negative: not known. */
+
+typedef struct {
+    int64_t               input;     /* of the prompt, cached ones included */
+    int64_t               output;
+} llm_usage_t;
+
+
 typedef enum {
     LLM_EVENT_NOISE = 0,             /* says nothing yet: ping, preamble */
     LLM_EVENT_CONTENT,               /* commits */
     LLM_EVENT_END,                   /* the terminal mark */
-    LLM_EVENT_ERROR                  /* an error inside the stream */
+    LLM_EVENT_ERROR,                 /* an error inside the stream */
+    LLM_EVENT_USAGE                  /* noise, but for the tokens that were
+                                        asked for */
 } llm_event_e;
 
 
@@ -55,6 +65,24 @@ typedef struct {
      */
     llm_event_e         (*event)(const llm_event_t *e,
                                  res_outcome_e *outcome);
+
+    /*
+     * Where answers and events tell of tokens, as llm_json_scan_init() wants
+     * it, with NULL at the end; and what the value that stands there tells:
+     * of *u is only set what it does tell, see llm_usage_note().  NULL: they
+     * tell nothing.
+     */
+    const char *const    *usage_names;
+    void                (*usage)(llm_str_t value, llm_usage_t *u);
+
+    /*
+     * Streams that tell of tokens only if they are asked to: what the member
+     * "stream_options" of a request at that path has to be.  options is what
+     * it is, empty: there is none.  With buf == NULL returns the length only;
+     * 0: it has to be left as it is.  NULL: all streams tell.
+     */
+    size_t              (*ask_usage)(unsigned char *buf, llm_str_t path,
+                                     llm_str_t options);
 
     /*
      * An error made by us, as a whole JSON body: code is our stable name of

@@ -65,12 +65,36 @@ sse_line_end(const unsigned char *p, const unsigned char *last)
 }
 
 
+int
+llm_sse_begun(const llm_sse_t *s, uint64_t *start)
+{
+    *start = s->start;
+
+    return s->pending;
+}
+
+
 static void
 sse_gather(llm_sse_t *s, const unsigned char *data, size_t len)
 {
-    if (len > s->size - s->len) {
-        len = s->size - s->len;
+    int  first;
+
+    if (s->cut || len > s->size - s->len) {
+        first = !s->cut;
         s->cut = 1;
+
+        if (s->over) {
+
+            if (first) {
+                s->over(s->ctx, s->buf, s->len, 1);
+            }
+
+            s->over(s->ctx, data, len, 0);
+        }
+
+        if (len > s->size - s->len) {
+            len = s->size - s->len;
+        }
     }
 
     if (len) {
@@ -190,6 +214,10 @@ sse_line(llm_sse_t *s, const unsigned char *p)
         return p + 1;
     }
 
+    if (!s->pending) {
+        s->start = s->offset + (uint64_t) (p - s->piece);
+    }
+
     s->pending = 1;
     s->state = SSE_FIELD;
 
@@ -257,6 +285,7 @@ sse_dispatch(llm_sse_t *s, llm_event_t *event)
     event->name.len = s->name_len;
     event->name.data = s->name;
     event->cut = s->cut;
+    event->start = s->start;
 
     if (s->place.data) {
         event->data = s->place;
@@ -307,6 +336,8 @@ llm_sse_next(llm_sse_t *s, const unsigned char **pos,
     int                   found;
     const unsigned char  *p;
 
+    s->piece = *pos;
+
     for (p = *pos; p < last; /* void */ ) {
 
         if (s->cr && *p == '\n') {
@@ -339,11 +370,13 @@ llm_sse_next(llm_sse_t *s, const unsigned char **pos,
             p++;
         }
 
+        s->offset += (uint64_t) (p - *pos);
         *pos = p;
         return 1;
     }
 
     sse_keep(s);
+    s->offset += (uint64_t) (p - *pos);
     *pos = p;
 
     return 0;

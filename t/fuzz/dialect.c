@@ -70,7 +70,7 @@ fuzz_event(const llm_dialect_t *d, const llm_event_t *e)
     outcome = RES_SUCCESS;
     kind = d->event(e, &outcome);
 
-    check(kind <= LLM_EVENT_ERROR);
+    check(kind <= LLM_EVENT_USAGE);
 
     if (kind == LLM_EVENT_ERROR) {
         check(outcome != RES_SUCCESS && outcome < RES_OUTCOMES);
