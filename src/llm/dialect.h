@@ -68,9 +68,9 @@ typedef struct {
 
     /*
      * Where answers and events tell of tokens, as llm_json_scan_init() wants
-     * it, with NULL at the end; and what the value that stands there tells:
-     * of *u is only set what it does tell, see llm_usage_note().  NULL: they
-     * tell nothing.
+     * it, with NULL at the end, all with the same last part; and what the value
+     * that stands there tells, given to llm_usage_note() or _most().  NULL:
+     * they tell nothing.
      */
     const char *const    *usage_names;
     void                (*usage)(llm_str_t value, llm_usage_t *u);

@@ -524,18 +524,19 @@ json_literal(llm_json_scan_t *s, const unsigned char *p)
 
 /* the first byte that doesn't simply stand for itself */
 
-static const unsigned char *
+static inline const unsigned char *
 json_plain(const unsigned char *p, const unsigned char *last)
 {
     uint64_t  w;
 
     while (last - p >= 8) {
-        memcpy(&w, p, 8);
+        w = llm_word(p);
 
-        if (llm_word_has(w, '"') | llm_word_has(w, '\\')
-            | llm_word_below(w, 0x20))
-        {
-            break;
+        w = llm_word_has(w, '"') | llm_word_has(w, '\\')
+            | llm_word_below(w, 0x20);
+
+        if (w) {
+            return p + llm_word_first(w);
         }
 
         p += 8;

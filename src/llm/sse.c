@@ -48,10 +48,11 @@ sse_line_end(const unsigned char *p, const unsigned char *last)
     uint64_t  w;
 
     while (last - p >= 8) {
-        memcpy(&w, p, 8);
+        w = llm_word(p);
+        w = llm_word_has(w, '\n') | llm_word_has(w, '\r');
 
-        if (llm_word_has(w, '\n') | llm_word_has(w, '\r')) {
-            break;
+        if (w) {
+            return p + llm_word_first(w);
         }
 
         p += 8;

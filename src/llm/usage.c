@@ -4,6 +4,7 @@
  */
 
 
+#include "json_string.h"
 #include "usage.h"
 
 #include <string.h>
@@ -96,21 +97,54 @@ usage_named(llm_str_t text, const char *name)
 }
 
 
-void
-llm_usage_read(const llm_dialect_t *d, llm_str_t text, llm_usage_t *u)
-{
-    llm_str_t           object;
-    const char *const  *name;
+/* a member of the text: does it tell, or one of its own? */
 
-    if (d->usage == NULL || text.len == 0) {
-        return;
-    }
+static void
+usage_member(const llm_dialect_t *d, llm_str_t key, llm_str_t value,
+    llm_usage_t *u)
+{
+    size_t              len;
+    llm_str_t           inner;
+    const char *const  *name;
 
     for (name = d->usage_names; *name; name++) {
 
-        if (usage_named(text, *name) && llm_json_path(text, *name, &object)) {
-            d->usage(object, u);
+        if (!llm_json_alike(key, *name)) {
+            continue;
         }
+
+        len = strcspn(*name, ".");
+
+        if (!llm_json_equals_n(key, *name, len)) {
+            continue;
+        }
+
+        if ((*name)[len] == '\0') {
+            d->usage(value, u);
+
+        } else if (llm_json_member(value, *name + len + 1, &inner)) {
+            d->usage(inner, u);
+        }
+    }
+}
+
+
+void
+llm_usage_read(const llm_dialect_t *d, llm_str_t text, llm_usage_t *u)
+{
+    llm_str_t        key, value;
+    llm_json_iter_t  it;
+
+    if (d->usage == NULL || text.len == 0
+        || !usage_named(text, d->usage_names[0]))
+    {
+        return;
+    }
+
+    llm_json_iter(&it, text);
+
+    while (it.object && llm_json_next(&it, &key, &value)) {
+        usage_member(d, key, value, u);
     }
 }
 
