@@ -231,7 +231,9 @@ json_member(llm_str_t object, const char *name, size_t len, llm_str_t *value)
 
     while (it.object && llm_json_next(&it, &key, &v)) {
 
-        if (llm_json_alike(key, name) && llm_json_equals_n(key, name, len)) {
+        if ((len == 0 || llm_json_alike(key, name))
+            && llm_json_equals_n(key, name, len))
+        {
             *value = v;
             return 1;
         }

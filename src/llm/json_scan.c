@@ -522,7 +522,10 @@ json_literal(llm_json_scan_t *s, const unsigned char *p)
 }
 
 
-/* the first byte that doesn't simply stand for itself */
+/*
+ * The first byte that doesn't simply stand for itself.  A word's bytes that are
+ * not ASCII are let off all three tests of llm_word_below() at once.
+ */
 
 static inline const unsigned char *
 json_plain(const unsigned char *p, const unsigned char *last)
@@ -532,8 +535,10 @@ json_plain(const unsigned char *p, const unsigned char *last)
     while (last - p >= 8) {
         w = llm_word(p);
 
-        w = llm_word_has(w, '"') | llm_word_has(w, '\\')
-            | llm_word_below(w, 0x20);
+        w = (((w ^ LLM_WORD_ONES * '"') - LLM_WORD_ONES)
+             | ((w ^ LLM_WORD_ONES * '\\') - LLM_WORD_ONES)
+             | (w - LLM_WORD_ONES * 0x20))
+            & ~w & LLM_WORD_HIGH;
 
         if (w) {
             return p + llm_word_first(w);

@@ -340,17 +340,17 @@ llm_json_utf8(llm_str_t text)
 {
     int       valid;
     size_t    i;
-    uint64_t  w;
+    uint64_t  w[2];
 
     valid = 1;
 
     for (i = 0; i < text.len && valid; /* void */ ) {
 
-        if (text.len - i >= 8) {
-            memcpy(&w, text.data + i, 8);
+        if (text.len - i >= 16) {
+            memcpy(w, text.data + i, 16);
 
-            if (!(w & LLM_WORD_HIGH)) {
-                i += 8;
+            if (!((w[0] | w[1]) & LLM_WORD_HIGH)) {
+                i += 16;
                 continue;
             }
         }
