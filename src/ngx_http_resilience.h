@@ -25,6 +25,7 @@
 #include "llm/dialect.h"
 #include "llm/json.h"
 #include "llm/sse.h"
+#include "llm/usage.h"
 
 
 /* header lists became linked in 1.23.0 */
@@ -45,6 +46,8 @@
 #define NGX_HTTP_RESILIENCE_NAME       64    /* bytes of a provider's name */
 #define NGX_HTTP_RESILIENCE_PROVIDERS  256   /* a zone knows at most */
 
+#define NGX_HTTP_RESILIENCE_MODEL      256   /* bytes of a model's name */
+
 #define NGX_HTTP_RESILIENCE_UPSTREAM  "resilience_"
 
 #define NGX_HTTP_RESILIENCE_TAU        10000 /* ms, of the average latency */
@@ -53,6 +56,8 @@
 typedef struct ngx_http_resilience_call_s      ngx_http_resilience_call_t;
 typedef struct ngx_http_resilience_attempt_s   ngx_http_resilience_attempt_t;
 typedef struct ngx_http_resilience_limits_s    ngx_http_resilience_limits_t;
+typedef struct ngx_http_resilience_asked_s     ngx_http_resilience_asked_t;
+typedef struct ngx_http_resilience_strip_s     ngx_http_resilience_strip_t;
 
 
 /* where a name was used in the configuration, for messages at its end */
@@ -137,6 +142,13 @@ typedef enum {
 } ngx_http_resilience_denial_e;
 
 
+typedef enum {
+    NGX_HTTP_RESILIENCE_INPUT = 0,
+    NGX_HTTP_RESILIENCE_OUTPUT,
+    NGX_HTTP_RESILIENCE_DIRECTIONS
+} ngx_http_resilience_direction_e;
+
+
 /*
  * What the zone keeps of a provider.  Attempts and outcomes are counted
  * without a lock, the rest is under the zone's.
@@ -155,6 +167,7 @@ typedef struct {
     ngx_atomic_t                     attempts;
     ngx_atomic_t                     outcomes[RES_OUTCOMES];
 
+    ngx_atomic_t                     tokens[NGX_HTTP_RESILIENCE_DIRECTIONS];
     ngx_atomic_t                     denied[NGX_HTTP_RESILIENCE_DENIALS];
     ngx_atomic_t                     hedges;
     ngx_atomic_t                     hedges_won;
@@ -181,6 +194,7 @@ typedef struct {
     ngx_http_resilience_key_t       *key;     /* NULL: none of its own */
     ngx_array_t                     *models;  /* _model_t, NULL: unchanged */
     size_t                           hold;
+    ngx_flag_t                       usage;   /* streams are asked for it */
 
     ngx_str_t                        endpoint;
     ngx_str_t                        path;    /* of it, goes before the
@@ -401,7 +415,9 @@ struct ngx_http_resilience_attempt_s {
                                                     the next one through */
     ngx_http_resilience_held_t       held;
     llm_sse_t                       *sse;        /* NULL: no event stream */
-    llm_usage_t                      usage;
+    llm_usage_t                      usage;      /* tokens, as far as told */
+    llm_usage_scan_t                *tokens;     /* of a long text, or NULL */
+    ngx_http_resilience_strip_t     *strip;      /* NULL: nothing to take out */
     llm_stream_t                     stream;
     unsigned                         advice;     /* LLM_ADVICE_... */
     res_outcome_e                    inner;      /* of an error in a stream
@@ -424,6 +440,8 @@ struct ngx_http_resilience_attempt_s {
     unsigned                         unsent:1;   /* nothing was sent */
     unsigned                         stale:1;    /* a kept connection that the
                                                     provider had closed */
+    unsigned                         asks:1;     /* for usage that the client
+                                                    did not ask for */
     unsigned                         committed:1;
     unsigned                         hedge:1;    /* beside a silent one */
     unsigned                         slow:1;     /* was told to be */
@@ -492,8 +510,7 @@ struct ngx_http_resilience_call_s {
 
     res_outcome_e                    outcome;
 
-    llm_json_scan_t                 *scan;       /* of the request's body;
-                                                    NULL: not yet */
+    ngx_http_resilience_asked_t     *asked;      /* NULL: was not looked at */
 
     unsigned                         failed:1;   /* an attempt failed */
     unsigned                         resendable:1; /* method or key allows */
@@ -547,6 +564,8 @@ char *ngx_http_resilience_dialect(ngx_conf_t *cf, ngx_command_t *cmd,
 char *ngx_http_resilience_model(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_resilience_hold(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_http_resilience_usage(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 ngx_http_resilience_provider_t *ngx_http_resilience_provider_find(
     ngx_http_resilience_main_conf_t *rmcf, ngx_str_t *name);
 
@@ -825,25 +844,26 @@ ngx_int_t ngx_http_resilience_filter_init(ngx_conf_t *cf);
 /* what the provider is to be sent: method, headers, credential, body */
 ngx_int_t ngx_http_resilience_request_prepare(
     ngx_http_resilience_attempt_t *a);
-ngx_int_t ngx_http_resilience_request_check(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_provider_t *provider);
-ngx_int_t ngx_http_resilience_request_scan(ngx_http_resilience_call_t *call);
 
 /* is the client's credential meant for the attempt's provider? */
 ngx_uint_t ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a);
 
-/* does the request's path name the model? */
-ngx_uint_t ngx_http_resilience_request_in_path(
-    ngx_http_resilience_call_t *call, ngx_http_resilience_provider_t *provider,
-    llm_str_t *name);
+/* the length of the body has changed */
+ngx_int_t ngx_http_resilience_request_length(ngx_http_request_t *sr,
+    off_t length);
 
-/* what the model is to be called at a provider that has names for some */
-ngx_http_resilience_model_t *ngx_http_resilience_request_match(
+/* ngx_http_resilience_model.c */
+
+/* does the request's path name the model?  The body is not asked then */
+ngx_uint_t ngx_http_resilience_model_in_path(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_provider_t *provider, llm_str_t *name);
+
+/*
+ * What the model of that name, NULL: of none, is to be called at a provider
+ * that has "llm_model"; NULL: as it is.
+ */
+ngx_http_resilience_model_t *ngx_http_resilience_model_match(
     ngx_http_resilience_provider_t *provider, const u_char *name, size_t len);
-
-/* the model as sent in the attempt, or as asked for; empty: there is none */
-ngx_int_t ngx_http_resilience_request_model_name(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_attempt_t *a, ngx_str_t *name);
 
 /* ngx_http_resilience_uri.c */
 

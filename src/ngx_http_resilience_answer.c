@@ -45,6 +45,10 @@ ngx_http_resilience_answer_header(ngx_http_resilience_attempt_t *a)
 
     r->disable_not_modified = 1;
 
+    if (a->strip) {
+        ngx_http_clear_content_length(r);
+    }
+
     if (sr->upstream && !sr->upstream->buffering) {
 
         /* as in nginx: what is not buffered is not limited */

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_usage.h"
 
 
 /*
@@ -135,6 +135,8 @@ ngx_http_resilience_attempt_start(ngx_http_resilience_attempt_t *a)
     a->seen = a->started;
 
     a->held.last = &a->held.chain;
+
+    llm_usage_init(&a->usage);
 
     if (ngx_http_resilience_attempt_subrequest(a) != NGX_OK) {
         ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_FAILED);
@@ -399,6 +401,10 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
 
     a->advice = dialect->advice ? dialect->advice(&answer, outcome) : 0;
 
+    if (outcome == RES_SUCCESS && a->whole) {
+        ngx_http_resilience_usage_body(a, answer.body);
+    }
+
     return outcome;
 }
 
@@ -539,6 +545,8 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
 
     (void) ngx_atomic_fetch_add(
                       &a->step->provider->counters->outcomes[a->outcome], 1);
+
+    ngx_http_resilience_usage_record(a);
 }
 
 

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_usage.h"
 
 
 /*
@@ -38,6 +38,8 @@ static ngx_uint_t ngx_http_resilience_filter_coded(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_stream(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_bodyless(
     ngx_http_resilience_attempt_t *a);
+static ngx_int_t ngx_http_resilience_filter_read(
+    ngx_http_resilience_attempt_t *a);
 static ngx_int_t ngx_http_resilience_filter_commit(
     ngx_http_resilience_attempt_t *a, res_outcome_e outcome);
 static ngx_int_t ngx_http_resilience_filter_hold_stream(
@@ -63,12 +65,12 @@ static ngx_int_t ngx_http_resilience_filter_rest(
     ngx_http_resilience_attempt_t *a, ngx_chain_t **in);
 static ngx_uint_t ngx_http_resilience_filter_complete(
     ngx_http_resilience_attempt_t *a);
-static ngx_http_resilience_sight_e ngx_http_resilience_filter_scan(
+static ngx_int_t ngx_http_resilience_filter_scan(
     ngx_http_resilience_attempt_t *a, ngx_chain_t *in,
-    res_outcome_e *outcome);
-static ngx_http_resilience_sight_e ngx_http_resilience_filter_event(
+    ngx_http_resilience_sight_e *sight, res_outcome_e *committed);
+static llm_event_e ngx_http_resilience_filter_event(
     ngx_http_resilience_attempt_t *a, llm_event_t *event,
-    ngx_http_resilience_sight_e sight, res_outcome_e *committed);
+    ngx_http_resilience_sight_e *sight, res_outcome_e *committed);
 static void ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in);
 static void ngx_http_resilience_filter_discard(ngx_chain_t *in);
@@ -122,16 +124,10 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
                                       ngx_http_resilience_attempt_classify(a));
     }
 
-    if (ngx_http_resilience_filter_stream(r) && !a->coded) {
-        a->sse = ngx_pcalloc(r->pool, sizeof(llm_sse_t)
-                                      + NGX_HTTP_RESILIENCE_EVENT);
-        if (a->sse == NULL) {
-            return NGX_ERROR;
-        }
-
-        llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t),
-                     NGX_HTTP_RESILIENCE_EVENT);
-        llm_sse_shorten(a->sse);
+    if (ngx_http_resilience_filter_stream(r) && !a->coded
+        && ngx_http_resilience_filter_read(a) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
@@ -210,6 +206,32 @@ ngx_http_resilience_filter_stream(ngx_http_request_t *sr)
            && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
                               sizeof("text/event-stream") - 1)
               == 0;
+}
+
+
+/* it will be read, event by event */
+
+static ngx_int_t
+ngx_http_resilience_filter_read(ngx_http_resilience_attempt_t *a)
+{
+    size_t  size;
+
+    size = a->asks ? NGX_HTTP_RESILIENCE_ASKED_EVENT
+                   : NGX_HTTP_RESILIENCE_EVENT;
+
+    a->sse = ngx_palloc(a->request->pool, sizeof(llm_sse_t) + size);
+    if (a->sse == NULL) {
+        return NGX_ERROR;
+    }
+
+    llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t), size);
+
+    llm_sse_shorten(a->sse);
+
+    a->sse->over = ngx_http_resilience_usage_over;
+    a->sse->ctx = a;
+
+    return a->asks ? ngx_http_resilience_strip_init(a) : NGX_OK;
 }
 
 
@@ -304,24 +326,27 @@ static ngx_int_t
 ngx_http_resilience_filter_hold_stream(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in)
 {
-    res_outcome_e  outcome;
+    res_outcome_e                outcome;
+    ngx_http_resilience_sight_e  sight;
 
     ngx_http_resilience_filter_look(a, in);
 
-    switch (ngx_http_resilience_filter_scan(a, in, &outcome)) {
-
-    case NGX_HTTP_RESILIENCE_MEANING:
-        return ngx_http_resilience_filter_release(a, outcome, in);
-
-    case NGX_HTTP_RESILIENCE_TROUBLE:
-        return ngx_http_resilience_filter_give_up(a, in);
-
-    default: /* NGX_HTTP_RESILIENCE_NOTHING */
-        break;
+    if (ngx_http_resilience_filter_scan(a, in, &sight, &outcome) != NGX_OK) {
+        return NGX_ERROR;
     }
 
-    if (ngx_http_resilience_filter_too_much(a, in)) {
-        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
+    if (sight == NGX_HTTP_RESILIENCE_TROUBLE) {
+        return ngx_http_resilience_filter_give_up(a, in);
+    }
+
+    if (a->strip) {
+        in = ngx_http_resilience_strip_out(a->strip);
+    }
+
+    if (sight == NGX_HTTP_RESILIENCE_MEANING
+        || ngx_http_resilience_filter_too_much(a, in))
+    {
+        return ngx_http_resilience_filter_release(a, outcome, in);
     }
 
     return ngx_http_resilience_filter_keep(a, in);
@@ -530,6 +555,10 @@ ngx_http_resilience_filter_release(ngx_http_resilience_attempt_t *a,
     *a->held.last = in;
     out = a->held.chain;
 
+    if (a->overflow) {
+        ngx_http_resilience_usage_pass(a, out);
+    }
+
     return ngx_http_resilience_filter_output(a, out);
 }
 
@@ -538,16 +567,30 @@ static ngx_int_t
 ngx_http_resilience_filter_pass(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in)
 {
-    res_outcome_e  outcome;
+    res_outcome_e                outcome;
+    ngx_http_resilience_sight_e  sight;
 
     ngx_http_resilience_filter_look(a, in);
 
-    if (a->sse) {
-        if (a->broken) {
-            ngx_http_resilience_filter_discard(in);
+    if (a->sse == NULL) {
+        ngx_http_resilience_usage_pass(a, in);
+        return ngx_http_resilience_filter_output(a, in);
+    }
 
-        } else {
-            (void) ngx_http_resilience_filter_scan(a, in, &outcome);
+    if (a->broken) {
+        ngx_http_resilience_filter_discard(in);
+        return ngx_http_resilience_filter_output(a, in);
+    }
+
+    if (ngx_http_resilience_filter_scan(a, in, &sight, &outcome) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (a->strip && in) {
+        in = ngx_http_resilience_strip_out(a->strip);
+
+        if (in == NULL) {
+            return NGX_OK;
         }
     }
 
@@ -646,6 +689,11 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
         c->data = a->request;
     }
 
+    if (a->strip) {
+        a->held.chain = NULL;
+        ngx_http_resilience_strip_sent(a->strip, in);
+    }
+
     return rc;
 }
 
@@ -717,23 +765,30 @@ ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
  * of an attempt which commits by it.
  */
 
-static ngx_http_resilience_sight_e
+static ngx_int_t
 ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
-    ngx_chain_t *in, res_outcome_e *outcome)
+    ngx_chain_t *in, ngx_http_resilience_sight_e *sight,
+    res_outcome_e *committed)
 {
-    ngx_chain_t                  *cl;
-    llm_event_t                   event;
-    const u_char                 *pos;
-    const llm_dialect_t          *dialect;
-    ngx_http_resilience_sight_e   sight;
+    ngx_chain_t          *cl;
+    llm_event_e           kind;
+    llm_event_t           event;
+    const u_char         *pos;
+    const llm_dialect_t  *dialect;
 
     dialect = a->step->provider->dialect;
-    *outcome = RES_SUCCESS;
+    *committed = RES_SUCCESS;
 
-    sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
-                ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
+    *sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
+                 ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
 
     for (cl = in; cl; cl = cl->next) {
+
+        if (a->strip
+            && ngx_http_resilience_strip_start(a, cl->buf) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
 
         if (!ngx_buf_in_memory(cl->buf)) {
             continue;
@@ -743,15 +798,25 @@ ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
 
         while (llm_sse_next(a->sse, &pos, cl->buf->last, &event)) {
 
+            ngx_http_resilience_usage_event(a, &event);
+
             if (dialect->follow) {
                 dialect->follow(&a->stream, &event);
             }
 
-            sight = ngx_http_resilience_filter_event(a, &event, sight,
-                                                     outcome);
+            kind = ngx_http_resilience_filter_event(a, &event, sight,
+                                                    committed);
 
-            if (sight == NGX_HTTP_RESILIENCE_TROUBLE) {
-                return sight;
+            if (*sight == NGX_HTTP_RESILIENCE_TROUBLE) {
+                return NGX_OK;
+            }
+
+            if (a->strip
+                && ngx_http_resilience_strip_event(a->strip, &event, pos,
+                                                   kind == LLM_EVENT_USAGE)
+                   != NGX_OK)
+            {
+                return NGX_ERROR;
             }
 
             if (a->broken) {
@@ -761,18 +826,22 @@ ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
                 cl->buf->last = (u_char *) pos;
                 ngx_http_resilience_filter_discard(cl->next);
 
-                return sight;
+                return a->strip ? ngx_http_resilience_strip_end(a) : NGX_OK;
             }
+        }
+
+        if (a->strip && ngx_http_resilience_strip_end(a) != NGX_OK) {
+            return NGX_ERROR;
         }
     }
 
-    return sight;
+    return NGX_OK;
 }
 
 
-static ngx_http_resilience_sight_e
+static llm_event_e
 ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
-    llm_event_t *event, ngx_http_resilience_sight_e sight,
+    llm_event_t *event, ngx_http_resilience_sight_e *sight,
     res_outcome_e *committed)
 {
     llm_event_e    kind;
@@ -785,20 +854,23 @@ ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
     switch (kind) {
 
     case LLM_EVENT_NOISE:
-        return sight;
+    case LLM_EVENT_USAGE:
+        return kind;
 
     case LLM_EVENT_LAST:
         a->terminal = 1;
-        return NGX_HTTP_RESILIENCE_MEANING;
+        *sight = NGX_HTTP_RESILIENCE_MEANING;
+        return kind;
 
     case LLM_EVENT_CONTENT:
-        return NGX_HTTP_RESILIENCE_MEANING;
+        *sight = NGX_HTTP_RESILIENCE_MEANING;
+        return kind;
 
     case LLM_EVENT_END:
         a->terminal = 1;
 
-        if (sight == NGX_HTTP_RESILIENCE_MEANING) {
-            return sight;
+        if (*sight == NGX_HTTP_RESILIENCE_MEANING) {
+            return kind;
         }
 
         outcome = RES_INVALID_RESPONSE;
@@ -811,8 +883,8 @@ ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
             a->terminal = 1;
         }
 
-        if (sight == NGX_HTTP_RESILIENCE_MEANING) {
-            return sight;
+        if (*sight == NGX_HTTP_RESILIENCE_MEANING) {
+            return kind;
         }
 
         if (ngx_http_resilience_route_moves_on(a, outcome)) {
@@ -820,11 +892,12 @@ ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
         }
 
         *committed = outcome;
-        return NGX_HTTP_RESILIENCE_MEANING;
+        *sight = NGX_HTTP_RESILIENCE_MEANING;
+        return kind;
 
     default: /* LLM_EVENT_ERROR, LLM_EVENT_FAILED */
 
-        if (sight == NGX_HTTP_RESILIENCE_NOTHING) {
+        if (*sight == NGX_HTTP_RESILIENCE_NOTHING) {
 
             if (ngx_http_resilience_route_moves_on(a, outcome)) {
                 break;
@@ -841,13 +914,15 @@ ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
             a->told = (kind == LLM_EVENT_ERROR);
         }
 
-        return NGX_HTTP_RESILIENCE_MEANING;
+        *sight = NGX_HTTP_RESILIENCE_MEANING;
+        return kind;
     }
 
     a->outcome = outcome;
     a->judged = 1;
+    *sight = NGX_HTTP_RESILIENCE_TROUBLE;
 
-    return NGX_HTTP_RESILIENCE_TROUBLE;
+    return kind;
 }
 
 

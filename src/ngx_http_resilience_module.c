@@ -137,6 +137,13 @@ static ngx_command_t  ngx_http_resilience_commands[] = {
       0,
       NULL },
 
+    { ngx_string("llm_usage"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_http_resilience_usage,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 

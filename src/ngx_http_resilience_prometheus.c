@@ -32,6 +32,8 @@ static void ngx_http_resilience_metric_attempt_time(
     ngx_http_resilience_out_t *out, ngx_http_resilience_counters_t *counters);
 static void ngx_http_resilience_metric_first_byte(
     ngx_http_resilience_out_t *out, ngx_http_resilience_counters_t *counters);
+static void ngx_http_resilience_metric_tokens(
+    ngx_http_resilience_out_t *out, ngx_http_resilience_counters_t *counters);
 static void ngx_http_resilience_metric_histogram(
     ngx_http_resilience_out_t *out, ngx_http_resilience_counters_t *counters,
     const char *name, const res_histogram_t *histogram);
@@ -83,6 +85,10 @@ static struct {
     { "resilience_first_byte_seconds", "histogram",
       "Time of an attempt until its answer was passed on.",
       ngx_http_resilience_metric_first_byte },
+
+    { "llm_tokens_total", "counter",
+      "Tokens that answers told of.",
+      ngx_http_resilience_metric_tokens },
 
     { NULL, NULL, NULL, NULL }
 };
@@ -293,6 +299,22 @@ ngx_http_resilience_metric_first_byte(ngx_http_resilience_out_t *out,
     ngx_http_resilience_metric_histogram(out, counters,
                                          "resilience_first_byte_seconds",
                                          &counters->first_byte);
+}
+
+
+static void
+ngx_http_resilience_metric_tokens(ngx_http_resilience_out_t *out,
+    ngx_http_resilience_counters_t *counters)
+{
+    ngx_uint_t  n;
+
+    static const char  *directions[] = { "input", "output" };
+
+    for (n = 0; n < NGX_HTTP_RESILIENCE_DIRECTIONS; n++) {
+        ngx_http_resilience_metric_label(out, "llm_tokens_total", counters);
+        ngx_http_resilience_out_printf(out, ",direction=\"%s\"} %uA\n",
+                                       directions[n], counters->tokens[n]);
+    }
 }
 
 

@@ -108,6 +108,7 @@ ngx_http_resilience_provider(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     provider->place.line = cf->conf_file->line;
     provider->dialect = &llm_dialect_none;
     provider->hold = 64 * 1024;
+    provider->usage = NGX_CONF_UNSET;
 
     ctx = rmcf->providers_ctx;
 
@@ -370,6 +371,8 @@ ngx_http_resilience_provider_body(ngx_conf_t *cf, ngx_http_conf_ctx_t *sctx,
         return rv;
     }
 
+    ngx_conf_init_value(provider->usage, 1);
+
     rv = ngx_http_resilience_provider_check(cf, clcf, provider);
     if (rv != NGX_CONF_OK) {
         return rv;
@@ -584,11 +587,12 @@ ngx_http_resilience_model(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     value = cf->args->elts;
 
     if (value[1].len == 0 || value[2].len == 0
-        || value[1].len > LLM_JSON_VALUE || value[2].len > LLM_JSON_VALUE)
+        || value[1].len > NGX_HTTP_RESILIENCE_MODEL
+        || value[2].len > NGX_HTTP_RESILIENCE_MODEL)
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "a model's name must have 1 to %d bytes",
-                           LLM_JSON_VALUE);
+                           NGX_HTTP_RESILIENCE_MODEL);
         return NGX_CONF_ERROR;
     }
 
@@ -671,4 +675,22 @@ ngx_http_resilience_hold(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     provider->hold = size;
 
     return NGX_CONF_OK;
+}
+
+
+char *
+ngx_http_resilience_usage(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_command_t                    flag;
+    ngx_http_resilience_provider_t  *provider;
+
+    provider = ngx_http_resilience_provider_of(cf, cmd, conf);
+    if (provider == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    flag = *cmd;
+    flag.offset = offsetof(ngx_http_resilience_provider_t, usage);
+
+    return ngx_conf_set_flag_slot(cf, &flag, provider);
 }

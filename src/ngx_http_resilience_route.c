@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_body.h"
 
 
 /* which provider of the chain is asked next, and when */
@@ -403,7 +403,7 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
         }
     }
 
-    rc = ngx_http_resilience_request_check(call, step->provider);
+    rc = ngx_http_resilience_body_check(call, step);
 
     if (rc == NGX_HTTP_BAD_REQUEST) {
         call->outcome = RES_CLIENT_ERROR;
@@ -566,7 +566,7 @@ ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
         }
     }
 
-    if (ngx_http_resilience_request_check(call, step->provider) != NGX_OK) {
+    if (ngx_http_resilience_body_check(call, step) != NGX_OK) {
         return;
     }
 

@@ -66,11 +66,11 @@ ngx_http_resilience_uri_rewrite(ngx_http_resilience_attempt_t *a)
     changed = 0;
 
     if (a->step->provider->models
-        && ngx_http_resilience_request_in_path(a->call, a->step->provider,
-                                               &name))
+        && ngx_http_resilience_model_in_path(a->call, a->step->provider,
+                                             &name))
     {
-        model = ngx_http_resilience_request_match(a->step->provider,
-                                                  name.data, name.len);
+        model = ngx_http_resilience_model_match(a->step->provider, name.data,
+                                                name.len);
 
         if (model) {
             if (ngx_http_resilience_uri_splice(sr, &a->call->request->uri,

@@ -4,7 +4,7 @@
  */
 
 
-#include "ngx_http_resilience.h"
+#include "ngx_http_resilience_body.h"
 
 
 /*
@@ -32,6 +32,8 @@ static ngx_int_t ngx_http_resilience_variable_time(ngx_http_request_t *r,
 static ngx_int_t ngx_http_resilience_variable_deadline(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_http_resilience_variable_model(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_http_resilience_variable_tokens(ngx_http_request_t *r,
     ngx_http_variable_value_t *v, uintptr_t data);
 static ngx_http_resilience_call_t *ngx_http_resilience_variable_call(
     ngx_http_request_t *r);
@@ -89,6 +91,14 @@ static ngx_http_variable_t  ngx_http_resilience_vars[] = {
 
     { ngx_string("llm_model"), NULL,
       ngx_http_resilience_variable_model, 0,
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("llm_input_tokens"), NULL,
+      ngx_http_resilience_variable_tokens, offsetof(llm_usage_t, input),
+      NGX_HTTP_VAR_NOCACHEABLE, 0 },
+
+    { ngx_string("llm_output_tokens"), NULL,
+      ngx_http_resilience_variable_tokens, offsetof(llm_usage_t, output),
       NGX_HTTP_VAR_NOCACHEABLE, 0 },
 
       ngx_http_null_variable
@@ -417,7 +427,7 @@ ngx_http_resilience_variable_model(ngx_http_request_t *r,
 
     a = ngx_http_resilience_variable_attempt_of(r);
 
-    if (ngx_http_resilience_request_model_name(call, a, &model) != NGX_OK) {
+    if (ngx_http_resilience_body_model_name(call, a, &model) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -429,4 +439,24 @@ ngx_http_resilience_variable_model(ngx_http_request_t *r,
     ngx_http_resilience_variable_set(v, model.data, model.len);
 
     return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_variable_tokens(ngx_http_request_t *r,
+    ngx_http_variable_value_t *v, uintptr_t data)
+{
+    int64_t                         n;
+    ngx_http_resilience_attempt_t  *a;
+
+    a = ngx_http_resilience_variable_attempt_of(r);
+
+    n = a ? *(int64_t *) ((u_char *) &a->usage + data) : -1;
+
+    if (n < 0) {
+        v->not_found = 1;
+        return NGX_OK;
+    }
+
+    return ngx_http_resilience_variable_number(r, v, n);
 }

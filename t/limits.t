@@ -240,8 +240,8 @@ is($r->status . ' ' . $r->json->{error}{type}, '429 rate_limit_error',
     "Anthropic's dialect");
 is($r->json->{type}, 'error', 'its shape');
 
-is(header(call('burst', 'acme'), 'Content-Type'), 'text/html',
-    "no dialect: nginx's page");
+is(header(call('burst', 'acme'), 'Content-Type'), 'application/problem+json',
+    'no dialect: a problem');
 is(header(call('burst', 'new'), 'RateLimit'), undef,
     'who is let through is told nothing');
 

@@ -96,6 +96,7 @@ is($p{b}{attempts}, 2, 'attempts of the fallback');
 delete $p{idle}{breaker}{since_ms};
 is_deeply(delete $p{idle}{latency_ms}, { p50 => undef, p95 => undef,
     p99 => undef }, 'latencies of none');
+is_deeply(delete $p{idle}{tokens}, { input => 0, output => 0 }, 'no tokens');
 is_deeply(delete $p{idle}{retry_denied}, { max_retries => 0, deadline => 0,
     budget => 0, non_idempotent => 0 }, 'no retry denied');
 is_deeply($p{idle}, { name => 'idle', inflight => 0, attempts => 0,

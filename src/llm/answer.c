@@ -503,17 +503,25 @@ llm_path_segment(llm_str_t path, const char *before, const char *ends,
 
 
 void
-llm_out_text(llm_out_t *out, const char *text)
+llm_out_bytes(llm_out_t *out, llm_str_t text)
 {
-    size_t  len;
-
-    len = strlen(text);
-
-    if (out->buf) {
-        memcpy(out->buf + out->len, text, len);
+    if (out->buf && text.len) {
+        memcpy(out->buf + out->len, text.data, text.len);
     }
 
-    out->len += len;
+    out->len += text.len;
+}
+
+
+void
+llm_out_text(llm_out_t *out, const char *text)
+{
+    llm_str_t  s;
+
+    s.len = strlen(text);
+    s.data = (const unsigned char *) text;
+
+    llm_out_bytes(out, s);
 }
 
 

@@ -105,6 +105,8 @@ typedef struct {
 void llm_out_text(llm_out_t *out, const char *text);
 void llm_out_number(llm_out_t *out, uint64_t n);
 
+void llm_out_bytes(llm_out_t *out, llm_str_t text);
+
 /* The same as the inside of a JSON string. */
 void llm_out_json(llm_out_t *out, const char *text);
 

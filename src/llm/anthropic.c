@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "json.h"
+#include "usage.h"
 
 
 /*
@@ -76,6 +77,11 @@ static const llm_event_name_t  anthropic_events[] = {
     { "content_block_stop", LLM_EVENT_NOISE },
     { "ping", LLM_EVENT_NOISE },
     { NULL, LLM_EVENT_CONTENT }
+};
+
+
+static const char *const  anthropic_usage_names[] = {
+    "usage", "message.usage", NULL
 };
 
 
@@ -313,6 +319,37 @@ anthropic_event(const llm_event_t *e, res_outcome_e *outcome)
 }
 
 
+/*
+ * "input_tokens" leaves out what has to do with the cache.  A stream tells of
+ * the input at its start, and of the output, so far, again and again.
+ */
+
+static void
+anthropic_usage(llm_str_t value, llm_usage_t *u)
+{
+    int64_t    n, sum;
+    unsigned   i;
+    llm_str_t  v[4];
+
+    static const char *const  members[] = {
+        "input_tokens", "cache_read_input_tokens",
+        "cache_creation_input_tokens", "output_tokens"
+    };
+
+    (void) llm_json_members(value, members, v, 4);
+
+    sum = llm_usage_number(v[0]);
+
+    for (i = 1; i < 3 && sum >= 0; i++) {
+        n = llm_usage_number(v[i]);
+        sum += (n > 0) ? n : 0;
+    }
+
+    llm_usage_most(&u->input, sum);
+    llm_usage_note(&u->output, v[3]);
+}
+
+
 static void
 anthropic_put_error(llm_out_t *out, unsigned status, const char *code,
     const char *message)
@@ -371,6 +408,8 @@ const llm_dialect_t  llm_dialect_anthropic = {
     .classify = anthropic_classify,
     .advice = llm_answer_advice,
     .event = anthropic_event,
+    .usage_names = anthropic_usage_names,
+    .usage = anthropic_usage,
     .error_body = anthropic_error_body,
     .error_type = llm_string("application/json"),
     .error_event = anthropic_error_event

@@ -44,6 +44,8 @@ typedef struct {
 
 typedef enum {
     LLM_EVENT_NOISE = 0,             /* says nothing yet: ping, preamble */
+    LLM_EVENT_USAGE,                 /* noise, but for the tokens that were
+                                        asked for */
     LLM_EVENT_CONTENT,               /* commits */
     LLM_EVENT_END,                   /* the terminal mark */
     LLM_EVENT_ERROR,                 /* an error inside the stream */
@@ -103,6 +105,24 @@ typedef struct {
     /* Remembers of an event what error_event() needs.  NULL: nothing. */
     void                (*follow)(llm_stream_t *stream,
                                   const llm_event_t *e);
+
+    /*
+     * Where answers and events tell of tokens, as llm_json_scan_init() wants
+     * it, with NULL at the end, all with the same last part; and what the value
+     * that stands there tells, given to llm_usage_note() or _most().  NULL:
+     * they tell nothing.
+     */
+    const char *const    *usage_names;
+    void                (*usage)(llm_str_t value, llm_usage_t *u);
+
+    /*
+     * Streams that tell of tokens only if they are asked to: what the member
+     * "stream_options" of a request at that path has to be.  options is what
+     * it is, empty: there is none.  With buf == NULL returns the length only;
+     * 0: it has to be left as it is.  NULL: all streams tell.
+     */
+    size_t              (*ask_usage)(unsigned char *buf, llm_str_t path,
+                                     llm_str_t options);
 
     /*
      * An error made by us, as a whole JSON body: code is our stable name of

@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "json.h"
+#include "usage.h"
 #include "../engine/hint.h"
 
 #include <string.h>
@@ -591,6 +592,40 @@ gemini_error_event(unsigned char *buf, const llm_stream_t *stream,
 }
 
 
+static const char *const  gemini_usage_names[] = { "usageMetadata", NULL };
+
+
+/* thoughts are output, too; what a tool answered was put in */
+
+static void
+gemini_usage(llm_str_t value, llm_usage_t *u)
+{
+    int64_t    prompt, tools, output, thoughts;
+    llm_str_t  v[4];
+
+    static const char *const  members[] = {
+        "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount",
+        "thoughtsTokenCount"
+    };
+
+    (void) llm_json_members(value, members, v, 4);
+
+    prompt = llm_usage_number(v[0]);
+    tools = llm_usage_number(v[1]);
+    output = llm_usage_number(v[2]);
+    thoughts = llm_usage_number(v[3]);
+
+    if (prompt >= 0) {
+        llm_usage_most(&u->input, prompt + (tools > 0 ? tools : 0));
+    }
+
+    if (output >= 0 || thoughts >= 0) {
+        llm_usage_most(&u->output, (output > 0 ? output : 0)
+                                   + (thoughts > 0 ? thoughts : 0));
+    }
+}
+
+
 const llm_dialect_t  llm_dialect_gemini = {
     .name = llm_string("gemini"),
     .url = "https://generativelanguage.googleapis.com",
@@ -601,6 +636,8 @@ const llm_dialect_t  llm_dialect_gemini = {
     .classify = gemini_classify,
     .advice = llm_answer_advice,
     .event = gemini_event,
+    .usage_names = gemini_usage_names,
+    .usage = gemini_usage,
     .error_body = gemini_error_body,
     .error_type = llm_string("application/json"),
     .error_event = gemini_error_event

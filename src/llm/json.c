@@ -231,7 +231,9 @@ json_member(llm_str_t object, const char *name, size_t len, llm_str_t *value)
 
     while (it.object && llm_json_next(&it, &key, &v)) {
 
-        if (llm_json_equals_n(key, name, len)) {
+        if ((len == 0 || llm_json_alike(key, name))
+            && llm_json_equals_n(key, name, len))
+        {
             *value = v;
             return 1;
         }
@@ -269,7 +271,9 @@ llm_json_members(llm_str_t object, const char *const *names, llm_str_t *values,
 
         for (i = 0; i < n; i++) {
 
-            if (values[i].data == NULL && llm_json_equals(key, names[i])) {
+            if (values[i].data == NULL && llm_json_alike(key, names[i])
+                && llm_json_equals(key, names[i]))
+            {
                 values[i] = value;
                 found++;
                 break;

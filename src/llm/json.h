@@ -3,9 +3,9 @@
  * JSON as spans of bytes: nothing is built, nothing is copied.
  *
  * Two readers.  The functions over a whole text find members in a short
- * document (an error body, one event).  The scanner finds the top-level
- * members of one name in a document that comes in pieces of any size, so
- * that a value can be replaced by splicing.
+ * document (an error body, one event).  The scanner finds members of some
+ * names in a document that comes in pieces of any size, so that a value can be
+ * read, or replaced by splicing.
  */
 
 
@@ -17,8 +17,9 @@
 
 
 #define LLM_JSON_DEPTH    512      /* deeper documents are not well-formed */
-#define LLM_JSON_SPANS    8        /* members of one name that are kept */
-#define LLM_JSON_VALUE    256      /* bytes of a decoded string kept */
+#define LLM_JSON_SPANS    16       /* members found that are kept */
+#define LLM_JSON_NAMES    8        /* that can be looked for */
+#define LLM_JSON_NAME     32       /* bytes of one of them, at most */
 
 
 /*
@@ -102,44 +103,56 @@ typedef enum {
     LLM_JSON_BAD                   /* not an object, or malformed */
 } llm_json_status_e;
 
+#define LLM_JSON_LOST  ((uint32_t) -1)
+
 typedef struct {
     uint64_t              start;   /* offset of the value's first byte */
     uint64_t              end;     /* offset behind its last */
+    uint32_t              name;    /* which one, as they were given */
+    uint32_t              at;      /* where its text is kept, or _LOST */
 } llm_json_span_t;
 
 typedef struct {
-    const char           *name;
-    size_t                name_len;
-
     uint64_t              offset;  /* bytes fed so far */
     llm_json_status_e     status;
 
     uint32_t              nspans;  /* values found, also those not kept */
     llm_json_span_t       spans[LLM_JSON_SPANS];
 
-    uint32_t              value_len;      /* of the last value, decoded */
-    unsigned char         value[LLM_JSON_VALUE];
-    unsigned              string:1;       /* the last value is a string that
-                                             was kept whole */
-
     /* what follows is the scanner's own */
 
-    const unsigned char  *piece;          /* what is being read */
-    uint64_t              start;          /* of the value being read */
+    const char *const    *names;
+    unsigned              nnames;
+    unsigned char        *buf;     /* the caller's, for the values' texts */
+    size_t                size;
+    size_t                len;
+
+    const unsigned char  *piece;   /* what is being read */
+    const unsigned char  *from;    /* of it, what belongs to the value */
+    llm_json_span_t       span;    /* the value being read */
+    uint32_t              level;   /* its depth, 0: there is none */
+    uint32_t              hit;     /* the next value's name, from 1, or 0 */
+    unsigned              within;  /* bits of names that go on in this object */
+
     unsigned char         stack[LLM_JSON_DEPTH / 8];  /* 1: object */
     uint32_t              depth;
     unsigned              state;
-    unsigned              literal;        /* progress inside a literal or
-                                             number */
-    llm_json_string_t     text;           /* the string being read */
-    size_t                match;          /* bytes of name matched */
+    unsigned              literal; /* progress inside a literal or number */
+    llm_json_string_t     text;    /* the string being read */
     unsigned              in_key:1;
-    unsigned              matching:1;
-    unsigned              capture:1;
+    unsigned              listens:1;      /* to the key's text */
+    unsigned              key_len;
+    unsigned char         key[LLM_JSON_NAME];
 } llm_json_scan_t;
 
-/* name: of the top-level members to look for; it is kept by reference. */
-void llm_json_scan_init(llm_json_scan_t *s, const char *name);
+/*
+ * names: up to LLM_JSON_NAMES of top-level members, such as "usage", or of
+ * members of objects that these are, such as "response.usage"; kept by
+ * reference.  buf keeps the values' texts as they stand, as far as they fit in
+ * whole; NULL: none.
+ */
+void llm_json_scan_init(llm_json_scan_t *s, const char *const *names,
+    unsigned nnames, unsigned char *buf, size_t size);
 
 /*
  * Reads the next piece.  O(len), whatever the pieces' sizes.  A member's name
@@ -148,6 +161,10 @@ void llm_json_scan_init(llm_json_scan_t *s, const char *name);
  */
 llm_json_status_e llm_json_scan(llm_json_scan_t *s, const unsigned char *data,
     size_t len);
+
+/* A value's text, empty if it was not kept. */
+llm_str_t llm_json_scan_text(const llm_json_scan_t *s,
+    const llm_json_span_t *span);
 
 
 #endif /* LLM_JSON_H_INCLUDED */

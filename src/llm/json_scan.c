@@ -55,63 +55,127 @@ static const char  json_literals[] = "true\0false\0null";
 
 
 void
-llm_json_scan_init(llm_json_scan_t *s, const char *name)
+llm_json_scan_init(llm_json_scan_t *s, const char *const *names,
+    unsigned nnames, unsigned char *buf, size_t size)
 {
-    memset(s, 0, sizeof(llm_json_scan_t));
+    s->offset = 0;
+    s->status = LLM_JSON_MORE;
+    s->nspans = 0;
 
-    s->name = name;
-    s->name_len = name ? strlen(name) : 0;
-    s->state = name ? JSON_START : JSON_VALUE;
+    s->names = names;
+    s->nnames = nnames;
+    s->buf = buf;
+    s->size = size;
+    s->len = 0;
+
+    s->level = 0;
+    s->hit = 0;
+    s->within = 0;
+    s->depth = 0;
+    s->in_key = 0;
+    s->state = nnames ? JSON_START : JSON_VALUE;
 }
 
 
-static void
-json_match(llm_json_scan_t *s, const unsigned char *data, size_t len)
+llm_str_t
+llm_json_scan_text(const llm_json_scan_t *s, const llm_json_span_t *span)
 {
-    if (len > s->name_len - s->match
-        || memcmp(s->name + s->match, data, len) != 0)
-    {
-        s->matching = 0;
+    llm_str_t  text = { 0, NULL };
+
+    if (span->at != LLM_JSON_LOST) {
+        text.data = s->buf + span->at;
+        text.len = (size_t) (span->end - span->start);
+    }
+
+    return text;
+}
+
+
+/* of the value at hand, the bytes before p that were not kept yet */
+
+static void
+json_keep(llm_json_scan_t *s, const unsigned char *p)
+{
+    size_t  len;
+
+    if (s->span.at == LLM_JSON_LOST) {
         return;
     }
 
-    s->match += len;
-}
+    len = p - s->from;
 
-
-static void
-json_capture(llm_json_scan_t *s, const unsigned char *data, size_t len)
-{
-    if (len > LLM_JSON_VALUE - s->value_len) {
-        s->capture = 0;
-        s->value_len = 0;
+    if (len > s->size - s->len) {
+        s->len = s->span.at;
+        s->span.at = LLM_JSON_LOST;
         return;
     }
 
-    memcpy(s->value + s->value_len, data, len);
-    s->value_len += (uint32_t) len;
+    if (len) {
+        memcpy(s->buf + s->len, s->from, len);
+        s->len += len;
+    }
 }
 
 
-/* does the text of the string at hand matter? */
-
-static int
-json_listens(const llm_json_scan_t *s)
-{
-    return s->capture || (s->in_key && s->depth == 1 && s->matching);
-}
-
-
-/* decoded bytes of such a string */
+/* decoded bytes of a key */
 
 static void
 json_put(llm_json_scan_t *s, const unsigned char *data, size_t len)
 {
-    if (s->capture) {
-        json_capture(s, data, len);
+    if (len > LLM_JSON_NAME - s->key_len) {
+        s->listens = 0;
+        return;
+    }
 
-    } else if (json_listens(s)) {
-        json_match(s, data, len);
+    memcpy(s->key + s->key_len, data, len);
+    s->key_len += (unsigned) len;
+}
+
+
+static int
+json_is_key(const llm_json_scan_t *s, const char *name, size_t len)
+{
+    return s->key_len == len && memcmp(s->key, name, len) == 0;
+}
+
+
+/* is the key a name, or the first part of one? */
+
+static void
+json_match(llm_json_scan_t *s)
+{
+    size_t       len;
+    unsigned     i;
+    const char  *name;
+
+    if (s->depth == 1) {
+        s->within = 0;
+    }
+
+    for (i = 0; i < s->nnames; i++) {
+        name = s->names[i];
+        len = strcspn(name, ".");
+
+        if (s->depth == 2) {
+
+            if ((s->within >> i & 1)
+                && json_is_key(s, name + len + 1, strlen(name + len + 1)))
+            {
+                s->hit = i + 1;
+            }
+
+            continue;
+        }
+
+        if (json_is_key(s, name, len)) {
+
+            if (name[len] == '.') {
+                s->within |= 1u << i;
+
+            } else {
+                s->hit = i + 1;
+            }
+        }
     }
 }
 
@@ -120,6 +184,37 @@ static uint64_t
 json_offset(const llm_json_scan_t *s, const unsigned char *p)
 {
     return s->offset + (uint64_t) (p - s->piece);
+}
+
+
+/* a value with one of the names begins at p */
+
+static void
+json_span_start(llm_json_scan_t *s, const unsigned char *p)
+{
+    s->span.start = json_offset(s, p);
+    s->span.name = s->hit - 1;
+    s->span.at = s->buf ? (uint32_t) s->len : LLM_JSON_LOST;
+
+    s->from = p;
+    s->level = s->depth;
+    s->hit = 0;
+}
+
+
+static void
+json_span_end(llm_json_scan_t *s, const unsigned char *p)
+{
+    json_keep(s, p);
+
+    s->span.end = json_offset(s, p);
+    s->level = 0;
+
+    if (s->nspans < LLM_JSON_SPANS) {
+        s->spans[s->nspans] = s->span;
+    }
+
+    s->nspans++;
 }
 
 
@@ -136,14 +231,8 @@ json_value_end(llm_json_scan_t *s, const unsigned char *p)
 
     s->state = JSON_AFTER;
 
-    if (s->depth == 1 && s->matching) {
-
-        if (s->nspans < LLM_JSON_SPANS) {
-            s->spans[s->nspans].start = s->start;
-            s->spans[s->nspans].end = json_offset(s, p);
-        }
-
-        s->nspans++;
+    if (s->depth == s->level) {
+        json_span_end(s, p);
     }
 
     return p;
@@ -219,12 +308,10 @@ json_key_start(llm_json_scan_t *s, const unsigned char *p)
     }
 
     s->in_key = 1;
-    s->capture = 0;
-
-    if (s->depth == 1) {
-        s->matching = (s->name != NULL);
-        s->match = 0;
-    }
+    s->listens = (s->level == 0
+                  && (s->depth == 1 || (s->depth == 2 && s->within))
+                  && s->nnames);
+    s->key_len = 0;
 
     return json_string_start(s, p);
 }
@@ -235,22 +322,21 @@ json_key_start(llm_json_scan_t *s, const unsigned char *p)
 static const unsigned char *
 json_string_end(llm_json_scan_t *s, const unsigned char *p)
 {
-    if (s->in_key) {
-
-        if (s->depth == 1 && s->match != s->name_len) {
-            s->matching = 0;
-        }
-
-        s->in_key = 0;
-        s->state = JSON_COLON;
-        return p;
+    if (!s->in_key) {
+        return json_value_end(s, p);
     }
 
-    if (s->capture) {
-        s->string = 1;
+    s->in_key = 0;
+    s->state = JSON_COLON;
+
+    if (s->listens) {
+        json_match(s);
+
+    } else if (s->depth == 1) {
+        s->within = 0;
     }
 
-    return json_value_end(s, p);
+    return p;
 }
 
 
@@ -268,13 +354,8 @@ json_scalar_start(llm_json_scan_t *s, const unsigned char *p,
 static const unsigned char *
 json_value(llm_json_scan_t *s, const unsigned char *p)
 {
-    s->capture = 0;
-
-    if (s->depth == 1 && s->matching) {
-        s->start = json_offset(s, p);
-        s->capture = (*p == '"');
-        s->value_len = 0;
-        s->string = 0;
+    if (s->hit) {
+        json_span_start(s, p);
     }
 
     switch (*p) {
@@ -314,10 +395,14 @@ json_value(llm_json_scan_t *s, const unsigned char *p)
 /* between tokens, where white space may stand */
 
 static const unsigned char *
-json_token(llm_json_scan_t *s, const unsigned char *p)
+json_token(llm_json_scan_t *s, const unsigned char *p,
+    const unsigned char *last)
 {
-    if (llm_json_space(*p)) {
-        return p + 1;
+    while (llm_json_space(*p)) {
+
+        if (++p == last) {
+            return p;
+        }
     }
 
     switch (s->state) {
@@ -401,6 +486,12 @@ json_number(llm_json_scan_t *s, const unsigned char *p,
 {
     for ( /* void */ ; p < last; p++) {
 
+        if (*p >= '0' && *p <= '9'
+            && (s->literal == NUMBER_INT || s->literal == NUMBER_FRACTION))
+        {
+            continue;
+        }
+
         s->literal = json_number_next(s->literal, *p);
 
         if (s->literal == NUMBER_BAD) {
@@ -431,20 +522,26 @@ json_literal(llm_json_scan_t *s, const unsigned char *p)
 }
 
 
-/* the first byte that doesn't simply stand for itself */
+/*
+ * The first byte that doesn't simply stand for itself.  A word's bytes that are
+ * not ASCII are let off all three tests of llm_word_below() at once.
+ */
 
-static const unsigned char *
+static inline const unsigned char *
 json_plain(const unsigned char *p, const unsigned char *last)
 {
     uint64_t  w;
 
     while (last - p >= 8) {
-        memcpy(&w, p, 8);
+        w = llm_word(p);
 
-        if (llm_word_has(w, '"') | llm_word_has(w, '\\')
-            | llm_word_below(w, 0x20))
-        {
-            break;
+        w = (((w ^ LLM_WORD_ONES * '"') - LLM_WORD_ONES)
+             | ((w ^ LLM_WORD_ONES * '\\') - LLM_WORD_ONES)
+             | (w - LLM_WORD_ONES * 0x20))
+            & ~w & LLM_WORD_HIGH;
+
+        if (w) {
+            return p + llm_word_first(w);
         }
 
         p += 8;
@@ -475,38 +572,36 @@ json_skip_text(const unsigned char *p, const unsigned char *last)
 }
 
 
-static const unsigned char *
-json_text(llm_json_scan_t *s, const unsigned char *p,
-    const unsigned char *last)
-{
-    const unsigned char  *q;
-
-    if (!json_listens(s)) {
-        return json_skip_text(p, last);
-    }
-
-    q = json_plain(p, last);
-    json_put(s, p, q - p);
-
-    return q;
-}
-
-
 /* as many bytes as can be read at once, and the byte behind them */
 
 static const unsigned char *
 json_string(llm_json_scan_t *s, const unsigned char *p,
     const unsigned char *last)
 {
-    int            n;
-    unsigned char  out[LLM_JSON_STEP];
+    int                   n, listens;
+    const unsigned char  *q;
+    unsigned char         out[LLM_JSON_STEP];
+
+    listens = s->in_key && s->listens;
 
     if (s->text.state == LLM_JSON_PLAIN && s->text.high == 0) {
-        p = json_text(s, p, last);
-    }
 
-    if (p == last) {
-        return p;
+        if (listens) {
+            q = json_plain(p, last);
+            json_put(s, p, q - p);
+            p = q;
+
+        } else {
+            p = json_skip_text(p, last);
+        }
+
+        if (p == last) {
+            return p;
+        }
+
+        if (*p == '"') {
+            return json_string_end(s, p + 1);
+        }
     }
 
     n = llm_json_string(&s->text, *p, out);
@@ -515,7 +610,9 @@ json_string(llm_json_scan_t *s, const unsigned char *p,
         return NULL;
     }
 
-    json_put(s, out, n);
+    if (listens) {
+        json_put(s, out, n);
+    }
 
     return (s->text.state == LLM_JSON_CLOSED) ? json_string_end(s, p + 1)
                                               : p + 1;
@@ -538,7 +635,7 @@ json_step(llm_json_scan_t *s, const unsigned char *p,
         return json_literal(s, p);
 
     default:
-        return json_token(s, p);
+        return json_token(s, p, last);
     }
 }
 
@@ -554,6 +651,7 @@ llm_json_scan(llm_json_scan_t *s, const unsigned char *data, size_t len)
 
     last = data + len;
     s->piece = data;
+    s->from = data;
 
     for (p = data; p < last && s->status != LLM_JSON_BAD; /* void */ ) {
 
@@ -563,6 +661,10 @@ llm_json_scan(llm_json_scan_t *s, const unsigned char *data, size_t len)
             s->status = LLM_JSON_BAD;
             break;
         }
+    }
+
+    if (s->level && s->status != LLM_JSON_BAD) {
+        json_keep(s, last);
     }
 
     s->offset += len;
@@ -582,7 +684,7 @@ llm_json_valid(llm_str_t text)
 
     /* without a name any value will do; a space ends a number */
 
-    llm_json_scan_init(&s, NULL);
+    llm_json_scan_init(&s, NULL, 0, NULL, 0);
     (void) llm_json_scan(&s, text.data, text.len);
 
     return llm_json_scan(&s, (const unsigned char *) " ", 1) == LLM_JSON_DONE

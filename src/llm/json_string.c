@@ -250,22 +250,31 @@ llm_json_equals_n(llm_str_t value, const char *text, size_t len)
 {
     int                n;
     size_t             i;
-    unsigned char      out[LLM_JSON_STEP];
+    unsigned char      c, out[LLM_JSON_STEP];
     llm_json_string_t  s = { 0, 0, 0 };
 
     if (value.len < 2 || value.data[0] != '"') {
         return 0;
     }
 
-    /* most strings differ at once */
+    /* most bytes stand for themselves, and most strings differ at once */
 
-    if (len && value.data[1] != (unsigned char) text[0]
-        && value.data[1] != '\\')
-    {
-        return 0;
+    for (i = 1; i < value.len && len; i++) {
+        c = value.data[i];
+
+        if (c < 0x20 || c == '"' || c == '\\') {
+            break;
+        }
+
+        if (c != (unsigned char) *text) {
+            return 0;
+        }
+
+        text++;
+        len--;
     }
 
-    for (i = 1; i < value.len; i++) {
+    for ( /* void */ ; i < value.len; i++) {
         n = llm_json_string(&s, value.data[i], out);
 
         if (n < 0 || (size_t) n > len || memcmp(text, out, n) != 0) {
@@ -331,17 +340,17 @@ llm_json_utf8(llm_str_t text)
 {
     int       valid;
     size_t    i;
-    uint64_t  w;
+    uint64_t  w[2];
 
     valid = 1;
 
     for (i = 0; i < text.len && valid; /* void */ ) {
 
-        if (text.len - i >= 8) {
-            memcpy(&w, text.data + i, 8);
+        if (text.len - i >= 16) {
+            memcpy(w, text.data + i, 16);
 
-            if (!(w & LLM_WORD_HIGH)) {
-                i += 8;
+            if (!((w[0] | w[1]) & LLM_WORD_HIGH)) {
+                i += 16;
                 continue;
             }
         }

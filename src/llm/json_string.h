@@ -39,6 +39,17 @@ int llm_json_equals_n(llm_str_t value, const char *text, size_t len);
 int llm_json_utf8(llm_str_t text);
 
 
+/* is a string worth to be compared with the text?  Most differ at once */
+
+static inline int
+llm_json_alike(llm_str_t value, const char *text)
+{
+    return value.len >= 2
+           && (value.data[1] == (unsigned char) *text || value.data[1] == '\\'
+               || *text == '\0');
+}
+
+
 static inline int
 llm_json_space(unsigned char c)
 {

@@ -7,6 +7,7 @@
 #include "answer.h"
 #include "json.h"
 #include "openai.h"
+#include "usage.h"
 
 #include <string.h>
 
@@ -151,6 +152,13 @@ static const llm_event_name_t  openai_events[] = {
     { "response.queued", LLM_EVENT_NOISE },
 
     { NULL, LLM_EVENT_CONTENT }
+};
+
+
+/* Groq tells it in a place of its own, asked or not */
+
+const char *const  llm_openai_usage_names[] = {
+    "usage", "response.usage", "x_groq.usage", NULL
 };
 
 
@@ -467,6 +475,24 @@ openai_told(llm_str_t error, llm_str_t data)
 }
 
 
+/* the chunk that comes for "include_usage", and for nothing else */
+
+static int
+openai_is_usage(llm_str_t choices, llm_str_t usage)
+{
+    llm_str_t        key, choice;
+    llm_json_iter_t  it;
+
+    if (llm_json_kind(choices) != '[' || llm_json_kind(usage) != '{') {
+        return 0;
+    }
+
+    llm_json_iter(&it, choices);
+
+    return !llm_json_next(&it, &key, &choice);
+}
+
+
 /*
  * The SDKs raise what has a member "error", or stands in an event of that
  * name; other ways of saying it they pass on as if it were content.
@@ -475,13 +501,13 @@ openai_told(llm_str_t error, llm_str_t data)
 llm_event_e
 llm_openai_event(const llm_event_t *e, res_outcome_e *outcome)
 {
-    llm_str_t    data, v[5], error;
+    llm_str_t    data, v[6], error;
     llm_event_e  kind;
 
     static const llm_str_t  done = llm_string("[DONE]");
 
     static const char *const  members[] = {
-        "error", "choices", "type", "object", "x_groq"
+        "error", "choices", "type", "object", "x_groq", "usage"
     };
 
     data = llm_json_trim(e->data);
@@ -495,7 +521,7 @@ llm_openai_event(const llm_event_t *e, res_outcome_e *outcome)
         return LLM_EVENT_ERROR;
     }
 
-    (void) llm_json_members(data, members, v, 5);
+    (void) llm_json_members(data, members, v, 6);
 
     kind = llm_event_kind(openai_events, e, v[2]);
 
@@ -516,6 +542,10 @@ llm_openai_event(const llm_event_t *e, res_outcome_e *outcome)
 
     if (kind == LLM_EVENT_CONTENT) {
         kind = openai_content(data, v[1], outcome);
+    }
+
+    if (kind == LLM_EVENT_NOISE && !e->cut && openai_is_usage(v[1], v[5])) {
+        return LLM_EVENT_USAGE;
     }
 
     return (e->cut && kind == LLM_EVENT_NOISE) ? LLM_EVENT_CONTENT : kind;
@@ -560,6 +590,88 @@ llm_openai_follow(llm_stream_t *stream, const llm_event_t *e)
     }
 
     stream->sequence = n + 1;
+}
+
+
+/* Chat Completions and the rest name them differently */
+
+void
+llm_openai_usage(llm_str_t value, llm_usage_t *u)
+{
+    llm_str_t  v[4];
+
+    static const char *const  members[] = {
+        "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"
+    };
+
+    (void) llm_json_members(value, members, v, 4);
+
+    llm_usage_note(&u->input, v[0].len ? v[0] : v[2]);
+    llm_usage_note(&u->output, v[1].len ? v[1] : v[3]);
+}
+
+
+/* does the last "include_usage" ask, or is it something that we don't know? */
+
+static int
+openai_asks(llm_str_t options)
+{
+    int              asks;
+    llm_str_t        key, value;
+    llm_json_iter_t  it;
+
+    asks = 0;
+
+    llm_json_iter(&it, options);
+
+    while (llm_json_next(&it, &key, &value)) {
+
+        if (llm_json_equals(key, "include_usage")) {
+            asks = (llm_json_kind(value) != 'f' && llm_json_kind(value) != 'n');
+        }
+    }
+
+    return asks;
+}
+
+
+size_t
+llm_openai_ask_usage(unsigned char *buf, llm_str_t path, llm_str_t options)
+{
+    int              kind;
+    llm_out_t        out = { buf, 0 };
+    llm_str_t        key, value;
+    llm_json_iter_t  it;
+
+    static const llm_str_t  end = llm_string("/completions");
+
+    kind = llm_json_kind(options);
+
+    if (path.len < end.len
+        || memcmp(path.data + path.len - end.len, end.data, end.len) != 0
+        || (kind != '{' && kind != 'n' && options.len)
+        || (kind == '{' && openai_asks(options)))
+    {
+        return 0;
+    }
+
+    llm_out_text(&out, "{\"include_usage\":true");
+
+    llm_json_iter(&it, options);
+
+    while (it.object && llm_json_next(&it, &key, &value)) {
+
+        if (!llm_json_equals(key, "include_usage")) {
+            llm_out_text(&out, ",");
+            llm_out_bytes(&out, key);
+            llm_out_text(&out, ":");
+            llm_out_bytes(&out, value);
+        }
+    }
+
+    llm_out_text(&out, "}");
+
+    return out.len;
 }
 
 
@@ -649,6 +761,9 @@ const llm_dialect_t  llm_dialect_openai = {
     .advice = llm_answer_advice,
     .event = llm_openai_event,
     .follow = llm_openai_follow,
+    .usage_names = llm_openai_usage_names,
+    .usage = llm_openai_usage,
+    .ask_usage = llm_openai_ask_usage,
     .error_body = llm_openai_error_body,
     .error_type = llm_string("application/json"),
     .error_event = llm_openai_error_event

@@ -14,6 +14,13 @@
 res_outcome_e llm_openai_classify(const llm_answer_t *a);
 llm_event_e llm_openai_event(const llm_event_t *e, res_outcome_e *outcome);
 void llm_openai_follow(llm_stream_t *stream, const llm_event_t *e);
+
+extern const char *const  llm_openai_usage_names[];
+
+void llm_openai_usage(llm_str_t value, llm_usage_t *u);
+size_t llm_openai_ask_usage(unsigned char *buf, llm_str_t path,
+    llm_str_t options);
+
 size_t llm_openai_error_body(unsigned char *buf, unsigned status,
     const char *code, const char *message);
 size_t llm_openai_error_event(unsigned char *buf, const llm_stream_t *stream,

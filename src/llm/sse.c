@@ -41,6 +41,15 @@ llm_sse_shorten(llm_sse_t *s)
 
 
 int
+llm_sse_begun(const llm_sse_t *s, uint64_t *start)
+{
+    *start = s->start;
+
+    return s->pending;
+}
+
+
+int
 llm_sse_between(const llm_sse_t *s)
 {
     return !s->open;
@@ -55,10 +64,11 @@ sse_line_end(const unsigned char *p, const unsigned char *last)
     uint64_t  w;
 
     while (last - p >= 8) {
-        memcpy(&w, p, 8);
+        w = llm_word(p);
+        w = llm_word_has(w, '\n') | llm_word_has(w, '\r');
 
-        if (llm_word_has(w, '\n') | llm_word_has(w, '\r')) {
-            break;
+        if (w) {
+            return p + llm_word_first(w);
         }
 
         p += 8;
@@ -92,14 +102,27 @@ sse_digest(llm_sse_t *s, const unsigned char *data, size_t len)
 static void
 sse_gather(llm_sse_t *s, const unsigned char *data, size_t len)
 {
-    if (s->shorten && (s->cut || len > s->size - s->len)) {
-        sse_digest(s, data, len);
-        return;
-    }
+    if (s->cut || len > s->size - s->len) {
 
-    if (len > s->size - s->len) {
-        len = s->size - s->len;
+        if (s->over) {
+
+            if (!s->cut) {
+                s->over(s->ctx, s->buf, s->len, 1);
+            }
+
+            s->over(s->ctx, data, len, 0);
+        }
+
+        if (s->shorten) {
+            sse_digest(s, data, len);
+            return;
+        }
+
         s->cut = 1;
+
+        if (len > s->size - s->len) {
+            len = s->size - s->len;
+        }
     }
 
     if (len) {
@@ -219,6 +242,10 @@ sse_line(llm_sse_t *s, const unsigned char *p)
         return p + 1;
     }
 
+    if (!s->pending) {
+        s->start = s->offset + (uint64_t) (p - s->piece);
+    }
+
     s->pending = 1;
     s->state = SSE_FIELD;
 
@@ -286,6 +313,7 @@ sse_dispatch(llm_sse_t *s, llm_event_t *event)
     event->name.len = s->name_len;
     event->name.data = s->name;
     event->cut = s->cut;
+    event->start = s->start;
 
     if (s->place.data) {
         event->data = s->place;
@@ -336,6 +364,8 @@ llm_sse_next(llm_sse_t *s, const unsigned char **pos,
     int                   found;
     const unsigned char  *p;
 
+    s->piece = *pos;
+
     for (p = *pos; p < last; /* void */ ) {
 
         if (s->cr && *p == '\n') {
@@ -368,11 +398,13 @@ llm_sse_next(llm_sse_t *s, const unsigned char **pos,
             p++;
         }
 
+        s->offset += (uint64_t) (p - *pos);
         *pos = p;
         return 1;
     }
 
     sse_keep(s);
+    s->offset += (uint64_t) (p - *pos);
     *pos = p;
 
     return 0;

@@ -25,12 +25,26 @@ typedef struct {
     llm_str_t             data;    /* lines joined by LF */
     unsigned              cut:1;   /* data was longer than the buffer, and is
                                       its beginning, or a digest of it */
+    uint64_t              start;   /* offset of its first field */
 } llm_event_t;
+
+
+/*
+ * Takes the data of an event that does not fit into the buffer, all of it, in
+ * pieces; first: another event's begins.
+ */
+typedef void (*llm_sse_over_pt)(void *ctx, const unsigned char *data,
+    size_t len, int first);
 
 typedef struct {
     unsigned char        *buf;     /* the caller's, for gathering data */
     size_t                size;
     size_t                len;
+    llm_sse_over_pt       over;    /* the caller's, NULL: it is lost */
+    void                 *ctx;     /* for that */
+    uint64_t              offset;  /* bytes read, to the last piece's end */
+    uint64_t              start;   /* the event's first field, if pending */
+    const unsigned char  *piece;
     llm_str_t             place;   /* the data while it lies in one piece */
     unsigned              state;
     unsigned char         field[8];        /* the line's field name */
@@ -65,6 +79,12 @@ void llm_sse_shorten(llm_sse_t *s);
  */
 int llm_sse_next(llm_sse_t *s, const unsigned char **pos,
     const unsigned char *last, llm_event_t *event);
+
+/*
+ * Is there an event that is not complete yet?  *start: offset of its first
+ * field among the bytes read.
+ */
+int llm_sse_begun(const llm_sse_t *s, uint64_t *start);
 
 /*
  * Is the reader between two events, so that what is written next stands by

@@ -20,6 +20,18 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 
+/* little enough room for texts that some are lost */
+#define KEPT  64
+
+
+typedef struct {
+    llm_json_scan_t  scan;
+    unsigned char    buf[KEPT];
+} fuzz_scan_t;
+
+
+static const char *const  names[] = { "model", "usage", "response.usage" };
+
 static uint32_t  seed;
 
 
@@ -76,12 +88,19 @@ fuzz_utf8(llm_str_t s)
 
 
 static void
-fuzz_scan(llm_json_scan_t *s, llm_str_t text, size_t most)
+fuzz_start(fuzz_scan_t *s)
+{
+    llm_json_scan_init(&s->scan, names, 3, s->buf, KEPT);
+}
+
+
+static void
+fuzz_scan(fuzz_scan_t *s, llm_str_t text, size_t most)
 {
     size_t          n;
     unsigned char  *piece;
 
-    llm_json_scan_init(s, "model");
+    fuzz_start(s);
 
     while (text.len) {
         n = 1 + fuzz_random() % most;
@@ -94,7 +113,7 @@ fuzz_scan(llm_json_scan_t *s, llm_str_t text, size_t most)
         check(piece != NULL);
         memcpy(piece, text.data, n);
 
-        (void) llm_json_scan(s, piece, n);
+        (void) llm_json_scan(&s->scan, piece, n);
 
         free(piece);
 
@@ -104,20 +123,34 @@ fuzz_scan(llm_json_scan_t *s, llm_str_t text, size_t most)
 }
 
 
-static void
-fuzz_alike(const llm_json_scan_t *a, const llm_json_scan_t *b)
+static uint32_t
+fuzz_kept(const llm_json_scan_t *s)
 {
-    uint32_t  n;
+    return (s->nspans < LLM_JSON_SPANS) ? s->nspans : LLM_JSON_SPANS;
+}
 
-    n = (a->nspans < LLM_JSON_SPANS) ? a->nspans : LLM_JSON_SPANS;
 
-    check(a->status == b->status);
-    check(a->offset == b->offset);
-    check(a->nspans == b->nspans);
-    check(memcmp(a->spans, b->spans, n * sizeof(llm_json_span_t)) == 0);
-    check(a->string == b->string);
-    check(!a->string || a->value_len == b->value_len);
-    check(!a->string || memcmp(a->value, b->value, a->value_len) == 0);
+static void
+fuzz_alike(const fuzz_scan_t *a, const fuzz_scan_t *b)
+{
+    uint32_t   i, n;
+    llm_str_t  t, u;
+
+    n = fuzz_kept(&a->scan);
+
+    check(a->scan.status == b->scan.status);
+    check(a->scan.offset == b->scan.offset);
+    check(a->scan.nspans == b->scan.nspans);
+    check(memcmp(a->scan.spans, b->scan.spans, n * sizeof(llm_json_span_t))
+          == 0);
+
+    for (i = 0; i < n; i++) {
+        t = llm_json_scan_text(&a->scan, &a->scan.spans[i]);
+        u = llm_json_scan_text(&b->scan, &b->scan.spans[i]);
+
+        check(t.len == u.len);
+        check(t.len == 0 || memcmp(t.data, u.data, t.len) == 0);
+    }
 }
 
 
@@ -126,14 +159,11 @@ fuzz_alike(const llm_json_scan_t *a, const llm_json_scan_t *b)
 static void
 fuzz_spans(const llm_json_scan_t *s, llm_str_t text)
 {
-    size_t         len;
-    uint32_t       i, n;
-    llm_str_t      value, first;
-    unsigned char  buf[LLM_JSON_VALUE];
+    uint32_t   i, n, seen;
+    llm_str_t  value, first, kept;
 
-    n = (s->nspans < LLM_JSON_SPANS) ? s->nspans : LLM_JSON_SPANS;
-
-    value.len = 0;
+    n = fuzz_kept(s);
+    seen = 0;
 
     for (i = 0; i < n; i++) {
         check(s->spans[i].start < s->spans[i].end);
@@ -144,18 +174,22 @@ fuzz_spans(const llm_json_scan_t *s, llm_str_t text)
 
         check(llm_json_valid(value) || !fuzz_utf8(text));
 
-        if (i == 0) {
-            check(llm_json_member(text, "model", &first));
+        kept = llm_json_scan_text(s, &s->spans[i]);
+        check(kept.len == 0 || kept.len == value.len);
+        check(kept.len == 0 || memcmp(kept.data, value.data, kept.len) == 0);
+
+        /* the first of a name; of objects with a name, it may be in a later */
+
+        if (!(seen >> s->spans[i].name & 1) && s->spans[i].name < 2) {
+            check(llm_json_member(text, names[s->spans[i].name], &first));
             check(first.data == value.data && first.len == value.len);
         }
+
+        seen |= 1u << s->spans[i].name;
     }
 
-    if (n && n == s->nspans) {
-        len = llm_json_decode(value, buf, sizeof(buf));
-
-        check(s->string == (len != (size_t) -1));
-        check(!s->string || (len == s->value_len
-                             && memcmp(buf, s->value, len) == 0));
+    for (i = 0; i < 3 && s->nspans == n; i++) {
+        check((seen >> i & 1) || !llm_json_path(text, names[i], &first));
     }
 }
 
@@ -193,9 +227,9 @@ fuzz_paths(llm_str_t text)
     llm_str_t      values[3], value;
     unsigned char  buf[16];
 
-    static const char *const  names[] = { "model", "error", "" };
+    static const char *const  members[] = { "model", "error", "" };
 
-    (void) llm_json_members(text, names, values, 3);
+    (void) llm_json_members(text, members, values, 3);
 
     if (llm_json_member(text, "error", &value)) {
         check(value.data == values[1].data && value.len == values[1].len);
@@ -248,9 +282,9 @@ fuzz_escape(llm_str_t text)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    int              valid;
-    llm_str_t        text;
-    llm_json_scan_t  whole, bytes, pieces;
+    int          valid;
+    llm_str_t    text;
+    fuzz_scan_t  whole, bytes, pieces;
 
     text.data = data;
     text.len = size;
@@ -259,8 +293,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         seed = seed * 31 + data[size - 1];
     }
 
-    llm_json_scan_init(&whole, "model");
-    (void) llm_json_scan(&whole, text.data, text.len);
+    fuzz_start(&whole);
+    (void) llm_json_scan(&whole.scan, text.data, text.len);
 
     fuzz_scan(&bytes, text, 1);
     fuzz_alike(&whole, &bytes);
@@ -271,14 +305,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     valid = llm_json_valid(text);
 
     if (llm_json_kind(llm_json_trim(text)) == '{') {
-        check(valid == (whole.status == LLM_JSON_DONE && fuzz_utf8(text)));
+        check(valid == (whole.scan.status == LLM_JSON_DONE && fuzz_utf8(text)));
 
     } else {
-        check(whole.status != LLM_JSON_DONE);
+        check(whole.scan.status != LLM_JSON_DONE);
     }
 
-    if (whole.status == LLM_JSON_DONE) {
-        fuzz_spans(&whole, text);
+    if (whole.scan.status == LLM_JSON_DONE) {
+        fuzz_spans(&whole.scan, text);
     }
 
     fuzz_walk(text, valid, 0);

@@ -605,6 +605,10 @@ static const event_row_t  events[] = {
     { OPENAI, "", CHOICE("\"message\":{\"content\":\"a\"}"),
       LLM_EVENT_CONTENT, 0 },
     { OPENAI, "", "{\"choices\":[],\"usage\":{\"total_tokens\":29}}",
+      LLM_EVENT_USAGE, 0 },
+    { OPENAI, "", "{\"choices\":[ ],\"usage\":{}}", LLM_EVENT_USAGE, 0 },
+    { OPENAI, "", "{\"choices\":[],\"usage\":null}", LLM_EVENT_NOISE, 0 },
+    { OPENAI, "", "{\"choices\":[{\"delta\":{}}],\"usage\":{\"total_tokens\":29}}",
       LLM_EVENT_NOISE, 0 },
     { OPENAI, "", "{\"choices\":[],\"created\":0,\"id\":\"\",\"model\":\"\","
       "\"prompt_filter_results\":[{\"prompt_index\":0}]}", LLM_EVENT_NOISE,
@@ -981,7 +985,7 @@ test_names(void)
 }
 
 
-/* whole streams, an event a letter: noise, content, end, error */
+/* whole streams, an event a letter: noise, content, end, error, usage */
 
 typedef struct {
     const llm_dialect_t  *dialect;
@@ -998,7 +1002,7 @@ typedef struct {
 
 static const stream_row_t  streams[] = {
 
-    { OPENAI, "chat", "NCCCNE",
+    { OPENAI, "chat", "NCCCUE",
       CHAT("\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\","
            "\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}],"
            "\"obfuscation\":\"r4N7\"")
@@ -1101,7 +1105,7 @@ read_piece(llm_sse_t *s, const llm_dialect_t *dialect, const char *text,
     log += strlen(log);
 
     while (llm_sse_next(s, &pos, piece + len, &e)) {
-        *log++ = "NCEX"[dialect->event(&e, &outcome)];
+        *log++ = "NUCEXFLRD"[dialect->event(&e, &outcome)];
     }
 
     *log = '\0';

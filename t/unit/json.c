@@ -166,6 +166,9 @@ static const llm_str_t  invalid[] = {
 };
 
 
+static const char *const  model[] = { "model" };
+
+
 /* the scanner knows objects only, and leaves UTF-8 to others */
 
 static llm_json_status_e
@@ -173,7 +176,7 @@ scanned(llm_str_t text)
 {
     llm_json_scan_t  s;
 
-    llm_json_scan_init(&s, "model");
+    llm_json_scan_init(&s, model, 1, NULL, 0);
 
     return llm_json_scan(&s, text.data, text.len);
 }
@@ -760,43 +763,80 @@ static const scan_row_t  scans[] = {
 };
 
 
+#define KEPT  2048
+
+typedef struct {
+    llm_json_scan_t     scan;
+    const char *const  *names;
+    unsigned            n;
+    unsigned char       buf[KEPT];
+} scanner_t;
+
+
 static void
-feed(llm_json_scan_t *s, llm_str_t text, size_t from, size_t to)
+start(scanner_t *s, const char *const *names, unsigned n, size_t size)
+{
+    s->names = names;
+    s->n = n;
+
+    /* nothing may depend on what was there before */
+
+    memset(&s->scan, 0x55, sizeof(llm_json_scan_t));
+
+    llm_json_scan_init(&s->scan, names, n, s->buf, size);
+}
+
+
+static void
+feed(scanner_t *s, llm_str_t text, size_t from, size_t to)
 {
     llm_str_t  c;
 
     c = copy((llm_str_t) { to - from, text.data + from });
-    (void) llm_json_scan(s, c.data, c.len);
+    (void) llm_json_scan(&s->scan, c.data, c.len);
     free((void *) c.data);
 }
 
 
 static int
-alike(const llm_json_scan_t *a, const llm_json_scan_t *b)
+alike(const scanner_t *a, const scanner_t *b)
 {
-    uint32_t  n;
+    uint32_t   i, n;
+    llm_str_t  t, u;
 
-    n = (a->nspans < LLM_JSON_SPANS) ? a->nspans : LLM_JSON_SPANS;
+    n = (a->scan.nspans < LLM_JSON_SPANS) ? a->scan.nspans : LLM_JSON_SPANS;
 
-    return a->status == b->status && a->nspans == b->nspans
-           && a->offset == b->offset && a->string == b->string
-           && memcmp(a->spans, b->spans, n * sizeof(llm_json_span_t)) == 0
-           && (!a->string
-               || (a->value_len == b->value_len
-                   && memcmp(a->value, b->value, a->value_len) == 0));
+    if (a->scan.status != b->scan.status || a->scan.nspans != b->scan.nspans
+        || a->scan.offset != b->scan.offset
+        || memcmp(a->scan.spans, b->scan.spans, n * sizeof(llm_json_span_t))
+           != 0)
+    {
+        return 0;
+    }
+
+    for (i = 0; i < n; i++) {
+        t = llm_json_scan_text(&a->scan, &a->scan.spans[i]);
+        u = llm_json_scan_text(&b->scan, &b->scan.spans[i]);
+
+        if (t.len != u.len || (t.len && memcmp(t.data, u.data, t.len) != 0)) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
 /* whole, byte by byte, in every two pieces, and in three */
 
 static int
-splits(llm_str_t text, const llm_json_scan_t *whole)
+splits(llm_str_t text, const scanner_t *whole)
 {
-    int              good;
-    size_t           i, k;
-    llm_json_scan_t  s;
+    int        good;
+    size_t     i, k;
+    scanner_t  s;
 
-    llm_json_scan_init(&s, "model");
+    start(&s, whole->names, whole->n, whole->scan.size);
 
     for (i = 0; i < text.len; i++) {
         feed(&s, text, i, i + 1);
@@ -807,7 +847,7 @@ splits(llm_str_t text, const llm_json_scan_t *whole)
     for (i = 0; i <= text.len; i++) {
 
         for (k = i; k <= text.len; k++) {
-            llm_json_scan_init(&s, "model");
+            start(&s, whole->names, whole->n, whole->scan.size);
             feed(&s, text, 0, i);
             feed(&s, text, i, k);
             feed(&s, text, k, text.len);
@@ -822,36 +862,40 @@ splits(llm_str_t text, const llm_json_scan_t *whole)
 static void
 test_scan(void)
 {
-    size_t             i, last;
-    llm_str_t          text, span;
-    llm_json_scan_t    s;
+    size_t             i, len;
+    llm_str_t          text, span, kept;
+    scanner_t          s;
+    unsigned char      buf[64];
     const scan_row_t  *row;
+    llm_json_span_t   *last;
 
     for (i = 0; i < sizeof(scans) / sizeof(scans[0]); i++) {
         row = &scans[i];
         text = str(row->text);
 
-        llm_json_scan_init(&s, "model");
+        start(&s, model, 1, KEPT);
         feed(&s, text, 0, text.len);
 
-        is_int(s.status, row->status, "scan %s: status", show(text));
-        is_int(s.nspans, row->n, "scan %s: how many", show(text));
-        is_int((long long) s.offset, text.len, "scan %s: offset", show(text));
+        is_int(s.scan.status, row->status, "scan %s: status", show(text));
+        is_int(s.scan.nspans, row->n, "scan %s: how many", show(text));
+        is_int((long long) s.scan.offset, text.len, "scan %s: offset",
+               show(text));
 
         if (row->span) {
-            last = s.nspans - 1;
-            span.data = text.data + s.spans[last].start;
-            span.len = s.spans[last].end - s.spans[last].start;
+            last = &s.scan.spans[s.scan.nspans - 1];
+            span.data = text.data + last->start;
+            span.len = last->end - last->start;
+            kept = llm_json_scan_text(&s.scan, last);
+
             ok(same(span, row->span), "scan %s: where", show(text));
+            ok(same(kept, row->span), "scan %s: what", show(text));
+            is_int(last->name, 0, "scan %s: which", show(text));
 
-            is_int(s.string, row->value != NULL, "scan %s: is it a string",
-                   show(text));
-        }
+            len = llm_json_decode(kept, buf, sizeof(buf));
 
-        if (row->value) {
-            span.data = s.value;
-            span.len = s.value_len;
-            ok(same(span, row->value), "scan %s: value", show(text));
+            ok(row->value ? same((llm_str_t) { len, buf }, row->value)
+                          : len == (size_t) -1,
+               "scan %s: value", show(text));
         }
 
         ok(splits(text, &s), "scan %s: in pieces", show(text));
@@ -859,14 +903,90 @@ test_scan(void)
 }
 
 
+/* several names, of members and of members' members */
+
+typedef struct {
+    const char  *text;
+    int          status;
+    const char  *found;          /* name=text, ... */
+} names_row_t;
+
+static const char *const  some[] = { "usage", "response.usage", "stream",
+                                     "stream_options", "message.usage" };
+
+static const names_row_t  names[] = {
+    { "{\"usage\":{\"a\":1}}", DONE, "0={\"a\":1} " },
+    { "{\"stream\":true,\"stream_options\":{ } ,\"x\":0}", DONE,
+      "2=true 3={ } " },
+    { "{\"stream_options\":null,\"stream\":false,\"stream\":true}", DONE,
+      "3=null 2=false 2=true " },
+    { "{\"response\":{\"usage\":1,\"x\":{\"usage\":2}},\"usage\":3}", DONE,
+      "1=1 0=3 " },
+    { "{\"response\":{\"x\":[{\"usage\":1}],\"usage\":2}}", DONE, "1=2 " },
+    { "{\"response\":{},\"x\":{\"usage\":1}}", DONE, "" },
+    { "{\"response\":1,\"x\":{\"usage\":1}}", DONE, "" },
+    { "{\"response\":[{\"usage\":1}]}", DONE, "" },
+    { "{\"response\":[[],{\"usage\":1}],\"message\":{\"usage\":2}}", DONE,
+      "4=2 " },
+    { "{\"response\":{},\"a-name-that-is-longer-than-any-that-is-kept\":"
+      "{\"usage\":1}}", DONE, "" },
+    { "{\"response\":{\"a-name-that-is-longer-than-any-that-is-kept\":1,"
+      "\"usage\":1}}", DONE, "1=1 " },
+    { "{\"message\":{\"usage\":1},\"response\":{\"usage\":2}}", DONE,
+      "4=1 1=2 " },
+    { "{\"usage\":{\"usage\":1,\"response\":{\"usage\":2}}}", DONE,
+      "0={\"usage\":1,\"response\":{\"usage\":2}} " },
+    { "{\"response.usage\":1,\"usag\":2,\"usages\":3,\"\":4}", DONE, "" },
+    { "{\"response\":{\"response\":{\"usage\":1}}}", DONE, "" },
+    { "{\"re\\u0073ponse\":{\"us\\u0061ge\":\"x\\ny\"}}", DONE,
+      "1=\"x\\ny\" " },
+    { "{\"usage\":\"a\",\"usage\":\"b\"", MORE, "0=\"a\" 0=\"b\" " },
+    { "{\"response\":{\"usage\":1", MORE, "" },
+    { "{\"response\":{\"usage\":1}", MORE, "1=1 " },
+    { "{\"usage\":{\"a\":01}}", BAD, "" }
+};
+
+
+static void
+test_scan_names(void)
+{
+    char       found[256];
+    char      *p;
+    size_t     i;
+    uint32_t   k;
+    scanner_t  s;
+    llm_str_t  text, t;
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        text = str(names[i].text);
+
+        start(&s, some, 5, KEPT);
+        feed(&s, text, 0, text.len);
+
+        p = found;
+        *p = '\0';
+
+        for (k = 0; k < s.scan.nspans; k++) {
+            t = llm_json_scan_text(&s.scan, &s.scan.spans[k]);
+            p += sprintf(p, "%u=%.*s ", s.scan.spans[k].name, (int) t.len,
+                         (char *) t.data);
+        }
+
+        is_int(s.scan.status, names[i].status, "names %s: status", show(text));
+        ok(strcmp(found, names[i].found) == 0, "names %s: found", show(text));
+        ok(splits(text, &s), "names %s: in pieces", show(text));
+    }
+}
+
+
 static void
 test_scan_many(void)
 {
-    int              i, good;
-    char             text[2048];
-    char            *p;
-    llm_str_t        s;
-    llm_json_scan_t  scan, byte;
+    int         i, good;
+    char        text[2048];
+    char       *p;
+    llm_str_t   s;
+    scanner_t   scan;
 
     p = text;
     *p++ = '{';
@@ -879,51 +999,57 @@ test_scan_many(void)
 
     s = (llm_str_t) { (size_t) (p - text), (unsigned char *) text };
 
-    llm_json_scan_init(&scan, "model");
+    start(&scan, model, 1, KEPT);
     feed(&scan, s, 0, s.len);
 
-    is_int(scan.status, DONE, "many: status");
-    is_int(scan.nspans, LLM_JSON_SPANS + 4, "many: all are counted");
-    ok(scan.string && scan.value_len == 2 && memcmp(scan.value, "11", 2) == 0,
-       "many: the last one's value");
+    is_int(scan.scan.status, DONE, "many: status");
+    is_int(scan.scan.nspans, LLM_JSON_SPANS + 4, "many: all are counted");
 
     good = 1;
 
     for (i = 0; i < LLM_JSON_SPANS; i++) {
-        good &= scan.spans[i].end - scan.spans[i].start == 4
-                && atoi(text + scan.spans[i].start + 1) == i;
+        good &= scan.scan.spans[i].end - scan.scan.spans[i].start == 4
+                && atoi(text + scan.scan.spans[i].start + 1) == i
+                && llm_json_scan_text(&scan.scan, &scan.scan.spans[i]).len
+                   == 4;
     }
 
     ok(good, "many: the first are kept");
+}
 
-    /* a value as long as is kept, and one longer; as it is, and escaped */
 
-    for (i = 0; i < 4; i++) {
-        p = text + sprintf(text, "{\"model\":\"");
+/* values that fit and that do not, one after the other */
 
-        for (int k = 0; k < LLM_JSON_VALUE + i % 2; k++) {
-            p += sprintf(p, "%s", i < 2 ? "x" : "\\u0078");
-        }
+static void
+test_scan_room(void)
+{
+    scanner_t  s;
+    llm_str_t  text;
 
-        p += sprintf(p, "\",\"y\":1}");
-        s = (llm_str_t) { (size_t) (p - text), (unsigned char *) text };
+    static const char  *model_a = "{\"model\":\"12345678\",\"model\":\"123\","
+                                  "\"model\":\"1\",\"model\":\"12\"}";
 
-        llm_json_scan_init(&scan, "model");
-        feed(&scan, s, 0, s.len);
+    text = str(model_a);
 
-        is_int(scan.nspans, 1, "long value %d: found", i);
-        is_int(scan.string, i % 2 == 0, "long value %d: kept", i);
-        is_int(scan.value_len, i % 2 ? 0 : LLM_JSON_VALUE,
-               "long value %d: length", i);
+    start(&s, model, 1, 8);
+    feed(&s, text, 0, text.len);
 
-        llm_json_scan_init(&byte, "model");
+    is_int(s.scan.nspans, 4, "room: found");
+    is_int(s.scan.spans[0].at, LLM_JSON_LOST, "room: too long");
+    is_int(llm_json_scan_text(&s.scan, &s.scan.spans[0]).len, 0,
+           "room: no text of it");
+    ok(same(llm_json_scan_text(&s.scan, &s.scan.spans[1]), "\"123\""),
+       "room: the next fits");
+    ok(same(llm_json_scan_text(&s.scan, &s.scan.spans[2]), "\"1\""),
+       "room: and one behind it");
+    is_int(s.scan.spans[3].at, LLM_JSON_LOST, "room: it is full");
+    ok(splits(text, &s), "room: in pieces");
 
-        for (size_t k = 0; k < s.len; k++) {
-            feed(&byte, s, k, k + 1);
-        }
+    llm_json_scan_init(&s.scan, model, 1, NULL, 0);
+    (void) llm_json_scan(&s.scan, text.data, text.len);
 
-        ok(alike(&scan, &byte), "long value %d: byte by byte", i);
-    }
+    is_int(s.scan.nspans, 4, "no room: found");
+    is_int(s.scan.spans[3].at, LLM_JSON_LOST, "no room: nothing is kept");
 }
 
 
@@ -932,7 +1058,10 @@ test_scan_end(void)
 {
     llm_json_scan_t  s;
 
-    llm_json_scan_init(&s, "a");
+    static const char *const  a[] = { "a" };
+    static const char *const  empty[] = { "" };
+
+    llm_json_scan_init(&s, a, 1, NULL, 0);
 
     is_int(llm_json_scan(&s, (unsigned char *) "{\"a\":1}", 7), DONE, "done");
     is_int(llm_json_scan(&s, NULL, 0), DONE, "nothing more");
@@ -942,7 +1071,7 @@ test_scan_end(void)
     is_int((long long) s.offset, 12, "bytes are counted to the end");
     is_int(s.nspans, 1, "what was found stays");
 
-    llm_json_scan_init(&s, "");
+    llm_json_scan_init(&s, empty, 1, NULL, 0);
     is_int(llm_json_scan(&s, (unsigned char *) "{\"\":1,\"a\":2}", 12), DONE,
            "an empty name");
     is_int(s.nspans, 1, "an empty name is one");
@@ -961,7 +1090,9 @@ main(void)
     test_decode();
     test_escape();
     test_scan();
+    test_scan_names();
     test_scan_many();
+    test_scan_room();
     test_scan_end();
 
     return done_testing();

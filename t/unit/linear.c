@@ -170,6 +170,8 @@ cost(const text_t *t, size_t size)
     llm_json_scan_t       scan;
     const llm_dialect_t  *d;
 
+    static const char *const  names[] = { "model" };
+
     text = build(t, size);
 
     (void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
@@ -188,7 +190,7 @@ cost(const text_t *t, size_t size)
         read_stream(d, text, 1000);
     }
 
-    llm_json_scan_init(&scan, "model");
+    llm_json_scan_init(&scan, names, 1, NULL, 0);
     (void) llm_json_scan(&scan, text.data, text.len);
 
     (void) clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);

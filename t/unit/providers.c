@@ -471,7 +471,7 @@ read_piece(llm_sse_t *s, const llm_dialect_t *dialect, const char *text,
     log += strlen(log);
 
     while (llm_sse_next(s, &pos, piece + len, &e)) {
-        *log++ = "NCEXFLRD"[dialect->event(&e, &outcome)];
+        *log++ = "NUCEXFLRD"[dialect->event(&e, &outcome)];
     }
 
     *log = '\0';

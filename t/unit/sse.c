@@ -447,6 +447,122 @@ test_cut(void)
 }
 
 
+/* what does not fit goes elsewhere, whole, whatever the pieces */
+
+typedef struct {
+    char    text[256];
+    size_t  len;
+    int     events;
+} over_t;
+
+
+static void
+over(void *ctx, const unsigned char *data, size_t len, int first)
+{
+    over_t  *o = ctx;
+
+    if (first) {
+        o->len = 0;
+        o->events++;
+    }
+
+    memcpy(o->text + o->len, data, len);
+    o->len += len;
+}
+
+
+static void
+test_over(void)
+{
+    int                   good, cut, events;
+    over_t                o;
+    size_t                i, k, len;
+    llm_sse_t             s;
+    llm_event_t           e;
+    unsigned char         room[8];
+    const unsigned char  *pos, *piece;
+
+    static const char  text[] = "data: 1234\n\n: c\n\nevent: x\ndata: 12345\n"
+                                "data: 67890\n\ndata: abcdefghi\n\ndata: z\n\n";
+
+    len = sizeof(text) - 1;
+    good = 1;
+
+    for (i = 0; i <= len; i++) {
+        for (k = i; k <= len; k++) {
+
+            memset(&o, 0, sizeof(over_t));
+            llm_sse_init(&s, room, sizeof(room));
+            s.over = over;
+            s.ctx = &o;
+
+            cut = events = 0;
+            piece = (const unsigned char *) text;
+
+            for (int n = 0; n < 3; n++) {
+                pos = piece;
+                piece = (const unsigned char *) text
+                        + (n == 0 ? i : n == 1 ? k : len);
+
+                while (llm_sse_next(&s, &pos, piece, &e)) {
+
+                    events++;
+                    cut += e.cut;
+
+                    /* the first field, not the comment before it */
+
+                    good &= e.start == (events == 1 ? 0 : events == 2 ? 17
+                                        : events == 3 ? 51 : 68);
+
+                    if (e.cut) {
+                        good &= o.events == cut;
+                        good &= strncmp(o.text, events == 2 ? "12345\n67890"
+                                                            : "abcdefghi",
+                                        o.len) == 0;
+                        good &= o.len == (events == 2 ? 11 : 9);
+                    }
+                }
+            }
+
+            good &= events == 4 && cut >= 1 && s.offset == len;
+        }
+    }
+
+    ok(good, "what does not fit is shown, and where events begin");
+}
+
+
+static void
+test_begun(void)
+{
+    llm_sse_t             s;
+    uint64_t              start;
+    llm_event_t           e;
+    unsigned char         room[8];
+    const unsigned char  *pos;
+
+    static const unsigned char  text[] = ": c\n\ndata: 1\n\nid";
+
+    llm_sse_init(&s, room, sizeof(room));
+
+    pos = text;
+    (void) llm_sse_next(&s, &pos, text + 4, &e);
+    is_int(llm_sse_begun(&s, &start), 0, "a comment begins no event");
+
+    (void) llm_sse_next(&s, &pos, text + 6, &e);
+    is_int(llm_sse_begun(&s, &start), 1, "a field does");
+    is_int((long long) start, 5, "there");
+
+    is_int(llm_sse_next(&s, &pos, text + 14, &e), 1, "an event");
+    is_int((long long) e.start, 5, "that began there");
+    is_int(llm_sse_begun(&s, &start), 0, "nothing is begun");
+
+    (void) llm_sse_next(&s, &pos, text + 16, &e);
+    is_int(llm_sse_begun(&s, &start), 1, "the next one is");
+    is_int((long long) start, 14, "behind it");
+}
+
+
 int
 main(void)
 {
@@ -455,6 +571,8 @@ main(void)
     test_position();
     test_between();
     test_cut();
+    test_over();
+    test_begun();
 
     return done_testing();
 }
