@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "json.h"
+#include "wait.h"
 
 #include <string.h>
 
@@ -573,6 +574,7 @@ const llm_dialect_t  llm_dialect_openai = {
     .key_header = "authorization",
     .key_prefix = "Bearer ",
     .classify = openai_classify,
+    .wait = llm_wait_error,
     .event = openai_event,
     .error_body = openai_error_body,
     .error_event = openai_error_event
