@@ -192,8 +192,17 @@ bad('invalid number of attempts "0"', chain => 'provider a; attempts 0;');
 bad('invalid parameter "x=1" of provider "a"', chain => 'provider a x=1;');
 bad('invalid balance "x"', chain => 'provider a; balance x;');
 bad('not supported yet', chain => 'provider a; fallback stale;');
-good("balance $_", chain => "provider a weight=2; provider b; balance $_;")
+good("balance $_", chain => "provider a; provider b; balance $_;")
     for qw(order weighted least_latency);
+good('a weight',
+    chain => 'provider a weight=2; provider b; balance weighted;');
+for my $balance ('', 'balance order;', 'balance least_latency;') {
+    config_ok(conf(chain => "provider a; provider b weight=1; $balance"),
+        qr/\[warn\].*"weight=1" of provider "b" means nothing in chain "c"/,
+        "a weight that means nothing gets a warning: $balance");
+}
+bad("duplicate parameter \"$_\" of provider \"a\"",
+    chain => "provider a $_ $_;") for 'weight=2', 'policy=p';
 bad('a weight is from 0 to 1000000', chain => 'provider a weight=x;');
 bad('invalid value "x" of "when_open"', chain => 'provider a; when_open x;');
 bad('invalid value "wait=x" of "when_open"',
