@@ -355,6 +355,7 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
     u_char               *p;
     ngx_chain_t          *cl;
     llm_answer_t          answer;
+    res_outcome_e         outcome;
     ngx_http_request_t   *sr;
 
     sr = a->request;
@@ -389,7 +390,11 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
         }
     }
 
-    return a->step->provider->dialect->classify(&answer);
+    outcome = a->step->provider->dialect->classify(&answer);
+
+    ngx_http_resilience_hint_body(a, &answer, outcome);
+
+    return outcome;
 }
 
 
@@ -523,6 +528,8 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
                          ngx_current_msec - a->started, ngx_current_msec);
 
     ngx_http_resilience_permit_record(a, ngx_http_resilience_attempt_result(a));
+
+    ngx_http_resilience_rest_key(a);
 
     (void) ngx_atomic_fetch_add(
                       &a->step->provider->counters->outcomes[a->outcome], 1);
