@@ -37,7 +37,8 @@ my $providers = join '', map { <<"EOF" } sort keys %of;
     resilience_chain c_$_ { policy p; provider $_; }
 EOF
 
-sub conf { return "resilience_zone zone=keys:$_[0];\n" . <<'EOF' . $providers }
+sub conf {
+    return "resilience_zone zone=keys:$_[0] state=keys.state;\n" . <<'EOF'
     log_format call '$uri|$resilience_trace|$resilience_outcome|$status';
     access_log %%PREFIX%%/access.log call;
 
@@ -91,6 +92,8 @@ sub conf { return "resilience_zone zone=keys:$_[0];\n" . <<'EOF' . $providers }
         location = /status { resilience_status admin; }
     }
 EOF
+        . $providers;
+}
 
 my $n = nginx(vars => { A => $a->port, B => $b->port }, files => \%files,
               http => conf('2m'));
@@ -516,6 +519,20 @@ for ([ 'RetryInfo', 46_000, 429, retry_info('46s') ],
     between(rest('body', 'x'), $ms ? $ms - 4000 * factor : 0, $ms,
         "a wait: $name");
 }
+
+
+# a restart: who rests does, but not for a key that has been changed since
+
+for (qw(quota body)) {
+    admin(provider => $_, action => 'reset');
+    $a->on("/c_$_/", { status => 402 });
+    as('x', "/c_$_/");
+    $a->on("/c_$_/", { body => 'x' });
+}
+write_keys(body => "sk-body-2\n");
+$n->restart;
+is(as('x', '/c_quota/')->status, 503, 'after a restart it rests');
+is(as('x', '/c_body/')->status, 200, 'another key does not');
 
 unlike($n->log, qr/sk-\w/, 'no key is in the log');
 unlike(http($n)->get('/status')->body, qr/sk-\w/, 'nor in the status');
