@@ -325,6 +325,10 @@ ngx_http_resilience_key_read(ngx_http_resilience_key_t *key, ngx_log_t *log,
 
         ngx_explicit_memzero(buf, n);
 
+    } else if (n == NGX_DECLINED) {
+        key->fresh = 0;
+        rc = NGX_DECLINED;
+
     } else {
         key->failed = 1;
         key->fresh = 0;
@@ -337,7 +341,10 @@ ngx_http_resilience_key_read(ngx_http_resilience_key_t *key, ngx_log_t *log,
 }
 
 
-/* the file's bytes; NGX_ERROR is logged when it is news */
+/*
+ * The file's bytes; NGX_ERROR is logged when it is news; NGX_DECLINED: this
+ * process cannot read what is known of it already.
+ */
 
 static ssize_t
 ngx_http_resilience_key_load(ngx_http_resilience_key_t *key, u_char *buf,
@@ -347,6 +354,7 @@ ngx_http_resilience_key_load(ngx_http_resilience_key_t *key, u_char *buf,
     ssize_t           n;
     ngx_fd_t          fd;
     ngx_err_t         err;
+    ngx_uint_t        same;
     const char       *failed;
     ngx_file_info_t   fi;
 
@@ -419,11 +427,18 @@ ngx_http_resilience_key_load(ngx_http_resilience_key_t *key, u_char *buf,
 
 failed:
 
+    same = (key->mtime == ngx_file_mtime(&fi)
+            && key->size == ngx_file_size(&fi)
+            && key->uniq == ngx_file_uniq(&fi));
+
+    if (same && key->parsed) {
+        /* what the master could read is as it was */
+        return NGX_DECLINED;
+    }
+
     /* it is tried again each second, and said once */
 
-    if (!key->failed || key->mtime != ngx_file_mtime(&fi)
-        || key->size != ngx_file_size(&fi) || key->uniq != ngx_file_uniq(&fi))
-    {
+    if (!same || !key->failed) {
         ngx_log_error(level, log, err,
                       "key file \"%V\" %s, its provider is skipped",
                       &key->path, failed);
