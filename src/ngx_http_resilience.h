@@ -21,9 +21,11 @@
 #include "engine/histogram.h"
 #include "engine/outcome.h"
 #include "engine/quorum.h"
+#include "engine/rest.h"
 #include "engine/table.h"
 #include "llm/dialect.h"
 #include "llm/json.h"
+#include "llm/keys.h"
 #include "llm/sse.h"
 #include "llm/usage.h"
 
@@ -112,16 +114,42 @@ typedef struct {
 
 typedef struct {
     ngx_str_t                        value;   /* of the header: the prefix and
-                                                 the secret; empty: no key */
+                                                 the secret */
+    uint64_t                         hash;    /* keyed, of the secret and the
+                                                 provider's name */
+} ngx_http_resilience_secret_t;
+
+
+typedef struct {
     ngx_str_t                        secret;  /* given by llm_key */
     ngx_str_t                        path;    /* given by llm_key_file */
-    u_char                          *buf;     /* holds the value */
-    size_t                           prefix;  /* its length */
+    ngx_str_t                        prefix;
+    ngx_http_resilience_secret_t    *secrets;
+    ngx_uint_t                       n;       /* of them; 0: no key */
+    void                            *hashed;  /* for which zone they were */
+    u_char                          *data;    /* of a file: holds the values */
+    size_t                           len;
+    uint32_t                         crc;     /* of what was parsed */
     time_t                           checked;
     time_t                           mtime;
     off_t                            size;
     ngx_file_uniq_t                  uniq;
+    unsigned                         fresh:1; /* may change unnoticed: it was
+                                                 read in the same second */
+    unsigned                         failed:1;  /* to be read */
+    unsigned                         parsed:1;
 } ngx_http_resilience_key_t;
+
+
+/* the credential of an attempt */
+
+typedef struct {
+    ngx_str_t                        value;
+    uint64_t                         hash;
+    ngx_uint_t                       number;  /* in its file, from 0 */
+    ngx_uint_t                       of;      /* keys that take turns; 0: the
+                                                 provider has none */
+} ngx_http_resilience_turn_t;
 
 
 typedef struct {
@@ -168,6 +196,8 @@ typedef struct {
     ngx_atomic_t                     outcomes[RES_OUTCOMES];
 
     ngx_atomic_t                     tokens[NGX_HTTP_RESILIENCE_DIRECTIONS];
+    ngx_atomic_t                     turn;     /* of its keys */
+
     ngx_atomic_t                     denied[NGX_HTTP_RESILIENCE_DENIALS];
     ngx_atomic_t                     hedges;
     ngx_atomic_t                     hedges_won;
@@ -209,6 +239,7 @@ typedef struct {
     ngx_http_resilience_place_t      place;
 
     uint32_t                         weight;
+    unsigned                         weighted:1;   /* weight= was given */
 
     ngx_http_resilience_provider_t  *provider;
     ngx_http_resilience_policy_t    *policy;
@@ -274,6 +305,7 @@ typedef struct {
     ngx_uint_t                       nproviders;
     ngx_http_resilience_counters_t  *providers[NGX_HTTP_RESILIENCE_PROVIDERS];
     res_table_t                     *table;
+    res_rests_t                      rests;    /* of keys */
     ngx_uint_t                       nblocks;
     ngx_http_resilience_block_t     *blocks;
     ngx_atomic_t                     eviction_logged;   /* seconds */
@@ -399,6 +431,7 @@ struct ngx_http_resilience_attempt_s {
     ngx_http_resilience_state_e      state;
     ngx_http_resilience_reason_e     reason;
     ngx_http_resilience_ticket_t     ticket;
+    ngx_http_resilience_turn_t       turn;
 
     ngx_uint_t                       number;     /* from 1 */
     ngx_msec_t                       started;
@@ -449,8 +482,9 @@ struct ngx_http_resilience_attempt_s {
                                                     it too little time */
     unsigned                         should_retry:1;  /* the provider says so */
     unsigned                         should_not_retry:1;
-    unsigned                         failed_before:1;  /* not the call's first
-                                                          failure */
+    unsigned                         hinted:1;   /* by a header that says when
+                                                    to try again */
+    unsigned                         failed:1;   /* to the breaker */
 };
 
 
@@ -512,12 +546,12 @@ struct ngx_http_resilience_call_s {
 
     ngx_http_resilience_asked_t     *asked;      /* NULL: was not looked at */
 
-    unsigned                         failed:1;   /* an attempt failed */
     unsigned                         resendable:1; /* method or key allows */
     unsigned                         no_fallback:1;
     unsigned                         names_headers:1; /* Connection does */
     unsigned                         resent:1;   /* after a stale connection,
                                                     on this step */
+    unsigned                         rotated:1;  /* to another key, the same */
     unsigned                         refused:1;  /* an open breaker was met */
 };
 
@@ -608,11 +642,49 @@ ngx_int_t ngx_http_resilience_key_init(ngx_conf_t *cf,
     ngx_http_resilience_provider_t *provider);
 
 /*
- * The credential as it is to be sent; looks at its file once a second at
- * most.  Empty: there is none, the provider is to be skipped.
+ * The provider's keys as they are to be sent; looks at their file once a
+ * second at most.  With none in it the provider is to be skipped.
  */
-ngx_str_t *ngx_http_resilience_key_get(ngx_http_resilience_key_t *key,
+ngx_http_resilience_key_t *ngx_http_resilience_key_get(
+    ngx_http_resilience_provider_t *provider, ngx_http_resilience_zone_t *zone,
     ngx_log_t *log);
+
+/* What a rest of (tenant, provider) is bound to: its only key; or 0. */
+uint32_t ngx_http_resilience_key_stamp(
+    ngx_http_resilience_provider_t *provider);
+
+/* ngx_http_resilience_rest.c */
+
+/* the outcomes that speak of a key */
+#define NGX_HTTP_RESILIENCE_OF_KEY                                            \
+    (res_bit(RES_RATE_LIMITED) | res_bit(RES_QUOTA) | res_bit(RES_AUTH))
+
+/*
+ * The key whose turn it is: RES_SUCCESS, RES_NO_KEY, or RES_BREAKER_OPEN if
+ * all of them rest, the first of them for *wait ms more; forced: that one is
+ * taken all the same.
+ */
+res_outcome_e ngx_http_resilience_rest_turn(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_step_t *step, ngx_uint_t forced,
+    ngx_http_resilience_turn_t *turn, uint64_t *wait);
+
+/* Is there a key that the call could use instead, if it is refused this one? */
+ngx_uint_t ngx_http_resilience_rest_other(ngx_http_resilience_attempt_t *a,
+    res_outcome_e outcome);
+
+/* The attempt has ended: lets its key rest, if it is one of several. */
+void ngx_http_resilience_rest_key(ngx_http_resilience_attempt_t *a);
+
+/* The call moves on: lets (tenant, provider) rest, if there is a reason. */
+void ngx_http_resilience_rest(ngx_http_resilience_attempt_t *a);
+
+/* Under the lock: an administrator's word ends what rests; NULL: for all. */
+void ngx_http_resilience_rest_end(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_counters_t *provider, ngx_str_t *tenant);
+
+/* Keys that rest for all tenants. */
+ngx_uint_t ngx_http_resilience_rest_count(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_key_t *key);
 
 /* ngx_http_resilience_zone.c */
 
@@ -674,6 +746,10 @@ ngx_table_elt_t *ngx_http_resilience_header(ngx_list_t *headers,
 /* reads what an error answer says of a retry, and when */
 void ngx_http_resilience_hint(ngx_http_resilience_attempt_t *a);
 
+/* the same of its body, as far as it is there, where the header said less */
+void ngx_http_resilience_hint_body(ngx_http_resilience_attempt_t *a,
+    llm_answer_t *answer, res_outcome_e outcome);
+
 /* ngx_http_resilience_balance.c */
 
 /* the steps of the chain in the order that this call goes; NULL: no memory */
@@ -708,9 +784,12 @@ void ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
  */
 void ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a);
 
-/* The provider asked to be left alone for so many ms. */
+/*
+ * The provider is to be left alone for so many ms, or until it has another
+ * credential than that of the stamp; 0: whichever it has.
+ */
 void ngx_http_resilience_permit_rest(ngx_http_resilience_attempt_t *a,
-    ngx_msec_t hint);
+    ngx_msec_t ms, uint32_t stamp);
 
 /* May the provider be sent a retry?  Counts it; 0: its budget is spent. */
 ngx_uint_t ngx_http_resilience_permit_retry(ngx_http_resilience_call_t *call,
@@ -844,6 +923,9 @@ ngx_int_t ngx_http_resilience_filter_init(ngx_conf_t *cf);
 /* what the provider is to be sent: method, headers, credential, body */
 ngx_int_t ngx_http_resilience_request_prepare(
     ngx_http_resilience_attempt_t *a);
+
+/* was the provider sent a credential of the client's? */
+ngx_uint_t ngx_http_resilience_request_lent(ngx_http_resilience_attempt_t *a);
 
 /* is the client's credential meant for the attempt's provider? */
 ngx_uint_t ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a);

@@ -401,6 +401,8 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
 
     a->advice = dialect->advice ? dialect->advice(&answer, outcome) : 0;
 
+    ngx_http_resilience_hint_body(a, &answer, outcome);
+
     if (outcome == RES_SUCCESS && a->whole) {
         ngx_http_resilience_usage_body(a, answer.body);
     }
@@ -542,6 +544,8 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
                          ngx_current_msec - a->started, ngx_current_msec);
 
     ngx_http_resilience_permit_record(a, ngx_http_resilience_attempt_result(a));
+
+    ngx_http_resilience_rest_key(a);
 
     (void) ngx_atomic_fetch_add(
                       &a->step->provider->counters->outcomes[a->outcome], 1);

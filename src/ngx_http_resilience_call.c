@@ -502,10 +502,6 @@ static void
 ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
     ngx_http_resilience_attempt_t *a)
 {
-    if (a->step->policy->fail_on & res_bit(a->outcome) && !a->stale) {
-        call->failed = 1;
-    }
-
     if (a->status >= NGX_HTTP_BAD_REQUEST
         && (call->kept.attempt == NULL
             || a->number < call->kept.attempt->number))
@@ -513,9 +509,9 @@ ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
         call->kept.attempt = a;
     }
 
-    if (a->hint && (call->running || call->hedges)) {
+    if (call->running || call->hedges) {
         /* it is not retried, be it the last to end or not */
-        ngx_http_resilience_permit_rest(a, a->hint);
+        ngx_http_resilience_rest(a);
     }
 }
 

@@ -31,6 +31,8 @@ typedef struct {
 
 static char *ngx_http_resilience_chain_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
+static void ngx_http_resilience_chain_weights(ngx_conf_t *cf,
+    ngx_http_resilience_chain_t *chain);
 static char *ngx_http_resilience_chain_policy(ngx_conf_t *cf,
     ngx_http_resilience_chain_t *chain);
 static char *ngx_http_resilience_chain_provider(ngx_conf_t *cf,
@@ -111,7 +113,35 @@ ngx_http_resilience_chain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
+    ngx_http_resilience_chain_weights(cf, ctx.chain);
+
     return NGX_CONF_OK;
+}
+
+
+static void
+ngx_http_resilience_chain_weights(ngx_conf_t *cf,
+    ngx_http_resilience_chain_t *chain)
+{
+    ngx_uint_t                   i;
+    ngx_http_resilience_step_t  *step;
+
+    if (chain->balance == NGX_HTTP_RESILIENCE_WEIGHTED) {
+        return;
+    }
+
+    step = chain->steps.elts;
+
+    for (i = 0; i < chain->steps.nelts; i++) {
+
+        if (step[i].weighted) {
+            ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                               "\"weight=%uD\" of provider \"%V\" means "
+                               "nothing in chain \"%V\" without \"balance "
+                               "weighted\"", step[i].weight,
+                               &step[i].provider_name, &chain->name);
+        }
+    }
 }
 
 
@@ -271,6 +301,13 @@ ngx_http_resilience_chain_provider(ngx_conf_t *cf,
 
     for (i = 2; i < cf->args->nelts; i++) {
 
+        if (i == 3 && ngx_strncmp(value[3].data, value[2].data, 7) == 0) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\" of provider \"%V\"",
+                               &value[3], &value[1]);
+            return NGX_CONF_ERROR;
+        }
+
         if (ngx_strncmp(value[i].data, "policy=", 7) == 0
             && value[i].len > 7)
         {
@@ -292,6 +329,7 @@ ngx_http_resilience_chain_provider(ngx_conf_t *cf,
             }
 
             step->weight = weight;
+            step->weighted = 1;
             continue;
         }
 

@@ -10,8 +10,12 @@
 /* what an error answer says of when, and whether, to try again */
 
 
-/* whatever a provider says, it is asked again after a day, ms */
-#define NGX_HTTP_RESILIENCE_HINT_MOST  (24 * 3600 * 1000)
+/* whatever a provider says, it is asked again after an hour, ms */
+#define NGX_HTTP_RESILIENCE_HINT_MOST  (3600 * 1000)
+
+/* whose bodies may name a wait */
+#define NGX_HTTP_RESILIENCE_HINT_BODY                                         \
+    (res_bit(RES_RATE_LIMITED) | res_bit(RES_QUOTA) | res_bit(RES_OVERLOADED))
 
 
 typedef int64_t (*ngx_http_resilience_hint_pt)(const u_char *data, size_t len);
@@ -90,11 +94,38 @@ ngx_http_resilience_hint(ngx_http_resilience_attempt_t *a)
 
     ms = ngx_http_resilience_hint_named(headers);
 
+    a->hinted = (ms >= 0);
+
     if (ms < 0 && a->status == NGX_HTTP_TOO_MANY_REQUESTS) {
         ms = ngx_http_resilience_hint_exhausted(headers);
     }
 
     if (ms > 0) {
+        a->hint = (ngx_msec_t) ngx_min(ms, NGX_HTTP_RESILIENCE_HINT_MOST);
+    }
+}
+
+
+/* a limit that is used up says less than the body does */
+
+void
+ngx_http_resilience_hint_body(ngx_http_resilience_attempt_t *a,
+    llm_answer_t *answer, res_outcome_e outcome)
+{
+    uint64_t              ms;
+    const llm_dialect_t  *dialect;
+
+    dialect = a->step->provider->dialect;
+
+    if (!a->step->policy->hints || a->hinted || dialect->wait == NULL
+        || !(NGX_HTTP_RESILIENCE_HINT_BODY & res_bit(outcome)))
+    {
+        return;
+    }
+
+    ms = dialect->wait(answer);
+
+    if (ms) {
         a->hint = (ngx_msec_t) ngx_min(ms, NGX_HTTP_RESILIENCE_HINT_MOST);
     }
 }

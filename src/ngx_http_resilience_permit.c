@@ -34,6 +34,8 @@ static res_outcome_e ngx_http_resilience_permit_ask(
     res_transition_t *t, res_transition_t *common);
 static uint32_t ngx_http_resilience_permit_limit(
     ngx_http_resilience_policy_t *policy, res_cell_t *cell);
+static ngx_uint_t ngx_http_resilience_permit_first(
+    ngx_http_resilience_attempt_t *a);
 static void ngx_http_resilience_permit_measure(
     ngx_http_resilience_attempt_t *a, res_cell_t *cell);
 static res_admit_e ngx_http_resilience_permit_common(
@@ -88,9 +90,9 @@ ngx_http_resilience_permit_admit(ngx_http_resilience_call_t *call,
     if (rc == RES_SUCCESS) {
         ngx_http_resilience_permit_ticket(zone, cell, ticket);
 
-        /* a hedge and a transparent second sending are no calls */
+        /* a hedge, another key and a transparent second sending are none */
 
-        if (call->retried == 0 && !call->resent
+        if (call->retried == 0 && !call->resent && !call->rotated
             && call->state != NGX_HTTP_RESILIENCE_CALL_RUNNING)
         {
             res_budget_call(&step->provider->counters->budget,
@@ -244,6 +246,15 @@ ngx_http_resilience_permit_take(ngx_http_resilience_call_t *call,
 
     ngx_http_resilience_zone_settle(call->zone, cell);
 
+    if (cell->credential
+        && cell->credential != ngx_http_resilience_key_stamp(step->provider))
+    {
+        /* another key has nothing to do with why it rests */
+
+        cell->credential = 0;
+        cell->breaker.rest = 0;
+    }
+
     return cell;
 }
 
@@ -303,12 +314,14 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
 
     a->ticket.held = 0;
 
+    a->failed = (result == RES_RESULT_FAILURE);
+
     zone = a->call->zone;
     table = zone->shared->table;
     wait = 0;
 
     report.result = result;
-    report.first = !a->failed_before;
+    report.first = ngx_http_resilience_permit_first(a);
     report.hint = (uint32_t) a->hint;
     report.random = ngx_http_resilience_random();
 
@@ -354,6 +367,23 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
     if (common.changed) {
         ngx_http_resilience_permit_log_common(a->call, a->step, &common);
     }
+}
+
+
+/* of the call's attempts at this provider, is it the first one to fail? */
+
+static ngx_uint_t
+ngx_http_resilience_permit_first(ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_resilience_attempt_t  *other;
+
+    for (other = a->call->attempt; other; other = other->next) {
+        if (other != a && other->step == a->step && other->failed) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
@@ -403,7 +433,7 @@ ngx_http_resilience_permit_measure(ngx_http_resilience_attempt_t *a,
 
 void
 ngx_http_resilience_permit_rest(ngx_http_resilience_attempt_t *a,
-    ngx_msec_t hint)
+    ngx_msec_t ms, uint32_t stamp)
 {
     res_cell_t                  *cell;
     ngx_http_resilience_zone_t  *zone;
@@ -415,7 +445,12 @@ ngx_http_resilience_permit_rest(ngx_http_resilience_attempt_t *a,
     cell = ngx_http_resilience_permit_cell(zone, &a->ticket);
 
     if (cell) {
-        res_breaker_rest(&cell->breaker, ngx_current_msec, (uint32_t) hint);
+
+        if (ngx_current_msec + ms > cell->breaker.rest) {
+            cell->credential = stamp;
+        }
+
+        res_breaker_rest(&cell->breaker, ngx_current_msec, (uint32_t) ms);
     }
 
     ngx_http_resilience_zone_leave(zone);
@@ -690,6 +725,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
                           ngx_current_msec, &t);
         res_quorum_clear(&provider->quorum);
 
+        ngx_http_resilience_rest_end(zone, provider, NULL);
+
         ngx_http_resilience_zone_leave(zone);
 
         return NGX_OK;
@@ -710,6 +747,9 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
 
     if (cell) {
         ngx_http_resilience_zone_settle(zone, cell);
+
+        cell->breaker.rest = 0;
+        ngx_http_resilience_rest_end(zone, provider, tenant);
 
         if (reset) {
             res_breaker_reset(&cell->breaker, ngx_current_msec, &t);

@@ -418,14 +418,48 @@ ngx_http_resilience_policy_params(ngx_conf_t *cf,
     value = cf->args->elts;
 
     for ( /* void */ ; n < cf->args->nelts; n++) {
-        if (ngx_http_resilience_policy_param(cf, ctx, params, &value[n])
-            != NGX_OK)
+        if (ngx_http_resilience_policy_once(cf, n) != NGX_OK
+            || ngx_http_resilience_policy_param(cf, ctx, params, &value[n])
+               != NGX_OK)
         {
             return NGX_CONF_ERROR;
         }
     }
 
     return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_http_resilience_policy_once(ngx_conf_t *cf, ngx_uint_t n)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+
+    p = (u_char *) ngx_strchr(value[n].data, '=');
+
+    if (p == NULL) {
+        return NGX_OK;
+    }
+
+    len = p + 1 - value[n].data;
+
+    for (i = 1; i < n; i++) {
+        if (value[i].len >= len
+            && ngx_strncmp(value[i].data, value[n].data, len) == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\" in \"%V\" "
+                               "directive", &value[n], &value[0]);
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
 }
 
 
@@ -461,13 +495,6 @@ ngx_http_resilience_policy_param(ngx_conf_t *cf,
                            "invalid parameter \"%V\" in \"%V\" directive "
                            "of policy \"%V\"", arg, directive,
                            &ctx->policy->name);
-        return NGX_ERROR;
-    }
-
-    if (ctx->given & p->given) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "duplicate parameter \"%V\" in \"%V\" directive",
-                           arg, directive);
         return NGX_ERROR;
     }
 

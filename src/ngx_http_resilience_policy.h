@@ -102,6 +102,9 @@ char *ngx_http_resilience_policy_params(ngx_conf_t *cf,
     ngx_http_resilience_policy_ctx_t *ctx, ngx_http_resilience_param_t *params,
     ngx_uint_t n);
 
+/* errs if an argument before the n-th has the same name before its "=" */
+ngx_int_t ngx_http_resilience_policy_once(ngx_conf_t *cf, ngx_uint_t n);
+
 /* ngx_http_resilience_policy_retry.c */
 
 char *ngx_http_resilience_policy_retry(ngx_conf_t *cf,

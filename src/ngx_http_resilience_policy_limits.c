@@ -253,6 +253,10 @@ ngx_http_resilience_policy_hedge(ngx_conf_t *cf,
 
     for (i = 1; i < cf->args->nelts; i++) {
 
+        if (ngx_http_resilience_policy_once(cf, i) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
         if (ngx_strcmp(value[i].data, "after=p95") == 0) {
             policy->hedge_p95 = 1;
             continue;

@@ -55,6 +55,10 @@ ngx_http_resilience_policy_retry(ngx_conf_t *cf,
 
     for (i = 2; i < cf->args->nelts; i++) {
 
+        if (ngx_http_resilience_policy_once(cf, i) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+
         if (ngx_strncmp(value[i].data, "jitter=", 7) == 0) {
             rv = ngx_http_resilience_policy_jitter(cf, &value[i],
                                                    &policy->backoff);

@@ -202,6 +202,35 @@ ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a)
 }
 
 
+ngx_uint_t
+ngx_http_resilience_request_lent(ngx_http_resilience_attempt_t *a)
+{
+    ngx_uint_t        i;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
+
+    if (!ngx_http_resilience_request_own(a)) {
+        return 0;
+    }
+
+    for (part = &a->call->request->headers_in.headers.part; part;
+         part = part->next)
+    {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            if (ngx_http_resilience_request_listed(
+                                     ngx_http_resilience_credentials, &h[i]))
+            {
+                return 1;
+            }
+        }
+    }
+
+    return 0;
+}
+
+
 static ngx_uint_t
 ngx_http_resilience_request_is_deadline(ngx_http_resilience_attempt_t *a,
     ngx_table_elt_t *h)
@@ -348,7 +377,7 @@ ngx_http_resilience_request_key(ngx_http_resilience_attempt_t *a)
     ngx_http_resilience_request_strip(sr);
 
     dialect = a->step->provider->dialect;
-    value = &a->step->provider->key->value;
+    value = &a->turn.value;
 
     h = ngx_http_resilience_request_add(sr, dialect->key_header, value);
     if (h == NULL) {

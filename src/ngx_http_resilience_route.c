@@ -31,14 +31,20 @@ static void ngx_http_resilience_route_denied(ngx_http_resilience_attempt_t *a,
     ngx_http_resilience_denial_e reason);
 static ngx_uint_t ngx_http_resilience_route_may_resend(
     ngx_http_resilience_attempt_t *a);
+static ngx_uint_t ngx_http_resilience_route_would(
+    ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a);
+static ngx_uint_t ngx_http_resilience_route_has_next(
+    ngx_http_resilience_call_t *call, res_outcome_e outcome);
 static ngx_uint_t ngx_http_resilience_route_step(
     ngx_http_resilience_call_t *call, res_outcome_e outcome);
 static ngx_int_t ngx_http_resilience_route_try(
     ngx_http_resilience_call_t *call, ngx_http_resilience_step_t *step,
     res_outcome_e *outcome);
+static void ngx_http_resilience_route_refused(
+    ngx_http_resilience_call_t *call, uint64_t wait);
 static ngx_int_t ngx_http_resilience_route_attempt(
     ngx_http_resilience_call_t *call, ngx_http_resilience_step_t *step,
-    ngx_http_resilience_ticket_t *ticket);
+    ngx_http_resilience_ticket_t *ticket, ngx_http_resilience_turn_t *turn);
 static ngx_msec_t ngx_http_resilience_route_hedge_delay(
     ngx_http_resilience_call_t *call, ngx_http_resilience_attempt_t *a);
 static ngx_msec_t ngx_http_resilience_route_lease(
@@ -70,7 +76,7 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
 
     if (!ngx_http_resilience_route_moves_on(a, a->outcome) || !resend) {
 
-        if (!resend) {
+        if (!resend && ngx_http_resilience_route_would(call, a)) {
             ngx_http_resilience_route_denied(a,
                                            NGX_HTTP_RESILIENCE_NOT_IDEMPOTENT);
         }
@@ -80,6 +86,17 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
         }
 
         ngx_http_resilience_call_spent(call);
+        return;
+    }
+
+    if (ngx_http_resilience_rest_other(a, a->outcome)) {
+        ngx_log_error(NGX_LOG_INFO, call->request->connection->log, 0,
+                      "another key of provider \"%V\" after %s",
+                      &a->step->provider->name, res_outcome_name(a->outcome));
+
+        call->rotated = 1;
+
+        ngx_http_resilience_route_next(call);
         return;
     }
 
@@ -94,9 +111,7 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
         return;
     }
 
-    if (a->hint) {
-        ngx_http_resilience_permit_rest(a, a->hint);
-    }
+    ngx_http_resilience_rest(a);
 
     if (!ngx_http_resilience_route_step(call, a->outcome)) {
         ngx_http_resilience_call_spent(call);
@@ -120,7 +135,8 @@ ngx_http_resilience_route_moves_on(ngx_http_resilience_attempt_t *a,
     }
 
     return ((policy->retry_on | policy->fallback_on) & res_bit(outcome)) != 0
-           || a->should_retry || ngx_http_resilience_route_once(a);
+           || a->should_retry || ngx_http_resilience_route_once(a)
+           || ngx_http_resilience_rest_other(a, outcome);
 }
 
 
@@ -180,7 +196,12 @@ ngx_http_resilience_route_retry(ngx_http_resilience_call_t *call,
     }
 
     if (call->retried >= policy->retries) {
-        ngx_http_resilience_route_denied(a, NGX_HTTP_RESILIENCE_MAX_RETRIES);
+
+        if (policy->retries) {
+            ngx_http_resilience_route_denied(a,
+                                             NGX_HTTP_RESILIENCE_MAX_RETRIES);
+        }
+
         return 0;
     }
 
@@ -284,21 +305,58 @@ ngx_http_resilience_route_may_resend(ngx_http_resilience_attempt_t *a)
 }
 
 
+/* would anything follow, if the request might be sent again? */
+
 static ngx_uint_t
-ngx_http_resilience_route_step(ngx_http_resilience_call_t *call,
+ngx_http_resilience_route_would(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_resilience_policy_t  *policy;
+
+    policy = a->step->policy;
+
+    if (call->attempts >= call->chain->attempts
+        || !ngx_http_resilience_route_in_time(call, call->policy, 0))
+    {
+        return 0;
+    }
+
+    return (((policy->retry_on & res_bit(a->outcome)) || a->should_retry)
+            && !a->should_not_retry
+            && call->retried < policy->retries
+            && !call->hedges)
+           || ngx_http_resilience_route_has_next(call, a->outcome);
+}
+
+
+/* may the call move on to another provider, and is there one? */
+
+static ngx_uint_t
+ngx_http_resilience_route_has_next(ngx_http_resilience_call_t *call,
     res_outcome_e outcome)
 {
     ngx_http_resilience_step_t  *step;
 
     step = call->steps[call->step];
 
-    if (!((step->policy->fallback_on | RES_REFUSED) & res_bit(outcome))
-        || call->no_fallback
-        || call->step + 1 >= call->chain->steps.nelts
-        || call->attempts >= call->chain->attempts)
-    {
+    return ((step->policy->fallback_on | RES_REFUSED) & res_bit(outcome))
+           && !call->no_fallback
+           && call->step + 1 < call->chain->steps.nelts
+           && call->attempts < call->chain->attempts;
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_route_step(ngx_http_resilience_call_t *call,
+    res_outcome_e outcome)
+{
+    ngx_http_resilience_step_t  *step;
+
+    if (!ngx_http_resilience_route_has_next(call, outcome)) {
         return 0;
     }
+
+    step = call->steps[call->step];
 
     if (call->open_until == 0 || call->attempts) {
         ngx_log_error(NGX_LOG_INFO, call->request->connection->log, 0,
@@ -313,6 +371,7 @@ ngx_http_resilience_route_step(ngx_http_resilience_call_t *call,
     call->retry_granted = 0;
     call->backoff = 0;
     call->resent = 0;
+    call->rotated = 0;
 
     return 1;
 }
@@ -391,16 +450,22 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
 {
     uint64_t                       wait;
     ngx_int_t                      rc;
-    ngx_str_t                     *key;
+    ngx_http_resilience_turn_t     turn;
     ngx_http_resilience_ticket_t   ticket;
 
-    if (step->provider->key) {
-        key = ngx_http_resilience_key_get(step->provider->key,
-                                          call->request->connection->log);
-        if (key->len == 0) {
-            *outcome = RES_NO_KEY;
-            return NGX_DECLINED;
-        }
+    wait = 0;
+
+    *outcome = ngx_http_resilience_rest_turn(call, step, 0, &turn, &wait);
+
+    if (*outcome == RES_NO_KEY) {
+        ngx_http_resilience_permit_unsent(call, step);
+        return NGX_DECLINED;
+    }
+
+    if (*outcome != RES_SUCCESS) {
+        ngx_http_resilience_permit_unsent(call, step);
+        ngx_http_resilience_route_refused(call, wait);
+        return NGX_DECLINED;
     }
 
     rc = ngx_http_resilience_body_check(call, step);
@@ -420,8 +485,6 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
 
-    wait = 0;
-
     ngx_memzero(&ticket, sizeof(ngx_http_resilience_ticket_t));
 
     *outcome = ngx_http_resilience_permit_admit(call, step,
@@ -429,7 +492,7 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
                                          &ticket, &wait);
 
     if (*outcome == RES_SUCCESS) {
-        return ngx_http_resilience_route_attempt(call, step, &ticket);
+        return ngx_http_resilience_route_attempt(call, step, &ticket, &turn);
     }
 
     if (*outcome == RES_NO_PERMIT || *outcome == RES_LIMITED) {
@@ -437,20 +500,31 @@ ngx_http_resilience_route_try(ngx_http_resilience_call_t *call,
         wait = NGX_HTTP_RESILIENCE_PERMIT_POLL;
     }
 
+    ngx_http_resilience_route_refused(call, wait);
+
+    return NGX_DECLINED;
+}
+
+
+/* the provider would be one to wait for, for so many ms */
+
+static void
+ngx_http_resilience_route_refused(ngx_http_resilience_call_t *call,
+    uint64_t wait)
+{
     if (!call->refused || wait < call->retry_after) {
         call->retry_after = wait;
         call->least_open = call->step;
     }
 
     call->refused = 1;
-
-    return NGX_DECLINED;
 }
 
 
 static ngx_int_t
 ngx_http_resilience_route_attempt(ngx_http_resilience_call_t *call,
-    ngx_http_resilience_step_t *step, ngx_http_resilience_ticket_t *ticket)
+    ngx_http_resilience_step_t *step, ngx_http_resilience_ticket_t *ticket,
+    ngx_http_resilience_turn_t *turn)
 {
     ngx_msec_t                      delay;
     ngx_http_resilience_attempt_t   none;
@@ -475,8 +549,8 @@ ngx_http_resilience_route_attempt(ngx_http_resilience_call_t *call,
     a->step = step;
     a->hedge = (call->state == NGX_HTTP_RESILIENCE_CALL_RUNNING);
     a->ticket = *ticket;
+    a->turn = *turn;
     a->number = ++call->attempts;
-    a->failed_before = call->failed;
     a->next = call->attempt;
     a->usage.input = -1;
     a->usage.output = -1;
@@ -536,10 +610,10 @@ void
 ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
 {
     ngx_uint_t                     next;
-    ngx_str_t                     *key;
     res_outcome_e                  rc;
     uint64_t                       wait;
     ngx_http_resilience_step_t    *step;
+    ngx_http_resilience_turn_t     turn;
     ngx_http_resilience_ticket_t   ticket;
 
     /* the next provider, or the last one a second time */
@@ -558,12 +632,10 @@ ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
         return;
     }
 
-    if (step->provider->key) {
-        key = ngx_http_resilience_key_get(step->provider->key,
-                                          call->request->connection->log);
-        if (key->len == 0) {
-            return;
-        }
+    if (ngx_http_resilience_rest_turn(call, step, 0, &turn, &wait)
+        != RES_SUCCESS)
+    {
+        return;
     }
 
     if (ngx_http_resilience_body_check(call, step) != NGX_OK) {
@@ -599,7 +671,9 @@ ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
                   "hedge at provider \"%V\" beside \"%V\"",
                   &step->provider->name, &call->attempt->step->provider->name);
 
-    if (ngx_http_resilience_route_attempt(call, step, &ticket) != NGX_OK) {
+    if (ngx_http_resilience_route_attempt(call, step, &ticket, &turn)
+        != NGX_OK)
+    {
         ngx_log_error(NGX_LOG_CRIT, call->request->connection->log, 0,
                       "no memory for a hedge");
     }
@@ -627,8 +701,10 @@ ngx_http_resilience_route_lease(ngx_http_resilience_step_t *step)
 static ngx_int_t
 ngx_http_resilience_route_when_open(ngx_http_resilience_call_t *call)
 {
+    uint64_t                       wait;
     ngx_msec_int_t                 left;
     ngx_http_resilience_step_t    *step;
+    ngx_http_resilience_turn_t     turn;
     ngx_http_resilience_chain_t   *chain;
     ngx_http_resilience_ticket_t   ticket;
 
@@ -646,10 +722,16 @@ ngx_http_resilience_route_when_open(ngx_http_resilience_call_t *call)
 
         step = call->steps[call->step];
 
+        if (ngx_http_resilience_rest_turn(call, step, 1, &turn, &wait)
+            != RES_SUCCESS)
+        {
+            return NGX_DECLINED;
+        }
+
         ngx_memzero(&ticket, sizeof(ngx_http_resilience_ticket_t));
         ngx_http_resilience_permit_force(call, step, &ticket);
 
-        return ngx_http_resilience_route_attempt(call, step, &ticket);
+        return ngx_http_resilience_route_attempt(call, step, &ticket, &turn);
     }
 
     if (chain->open_wait == 0) {

@@ -534,6 +534,7 @@ ngx_http_resilience_save_batch(ngx_http_resilience_save_t *save,
         to->tenant_len = cell->tenant_len;
         to->provider = cell->provider;
         to->epoch = cell->epoch;
+        to->credential = cell->credential;
         to->used_at = cell->used_at;
         to->breaker = cell->breaker;
     }

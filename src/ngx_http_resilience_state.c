@@ -511,6 +511,7 @@ ngx_http_resilience_state_put(ngx_http_resilience_state_t *state,
     cell = res_table_get(table, &key, used_at);
 
     cell->epoch = from->epoch;
+    cell->credential = from->credential;
     cell->breaker = from->breaker;
 
     ngx_http_resilience_state_breaker(state, &cell->breaker);

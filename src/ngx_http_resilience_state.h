@@ -75,7 +75,7 @@ typedef struct {
     uint32_t                         tenant_len;
     uint32_t                         provider;    /* as numbered above */
     uint32_t                         epoch;
-    uint32_t                         unused;
+    uint32_t                         credential;
     uint64_t                         used_at;
     res_breaker_t                    breaker;
 } ngx_http_resilience_state_cell_t;

@@ -43,6 +43,8 @@ static void ngx_http_resilience_status_json(ngx_http_request_t *r,
 static void ngx_http_resilience_status_providers(
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
+static void ngx_http_resilience_status_keys(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_provider_t *provider, ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_denied(
     ngx_http_resilience_counters_t *counters, ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_latency(
@@ -382,11 +384,12 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
         }
 
         ngx_http_resilience_out_printf(out,
-                              "},\"tokens\":{\"input\":%uA,\"output\":%uA",
+                              "},\"tokens\":{\"input\":%uA,\"output\":%uA}",
                               counters->tokens[NGX_HTTP_RESILIENCE_INPUT],
                               counters->tokens[NGX_HTTP_RESILIENCE_OUTPUT]);
 
-        ngx_http_resilience_out_printf(out, "},\"retry_denied\":{");
+        ngx_http_resilience_status_keys(rmcf->zone, providers[i], out);
+        ngx_http_resilience_out_printf(out, ",\"retry_denied\":{");
         ngx_http_resilience_status_denied(counters, out);
         ngx_http_resilience_out_printf(out, "},\"latency_ms\":{");
         ngx_http_resilience_status_latency(counters, out);
@@ -397,6 +400,28 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
     }
 
     ngx_http_resilience_out_printf(out, "]");
+}
+
+
+/* of a provider that has its own */
+
+static void
+ngx_http_resilience_status_keys(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_provider_t *provider, ngx_http_resilience_out_t *out)
+{
+    ngx_http_resilience_key_t  *key;
+
+    if (provider->key == NULL) {
+        return;
+    }
+
+    key = ngx_http_resilience_key_get(provider, zone, out->pool->log);
+
+    ngx_http_resilience_out_printf(out,
+                                      ",\"keys\":{\"count\":%ui,"
+                                      "\"resting\":%ui}", key->n,
+                                      ngx_http_resilience_rest_count(zone,
+                                                                     key));
 }
 
 

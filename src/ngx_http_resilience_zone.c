@@ -410,6 +410,7 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
     ngx_http_resilience_zone_t *from)
 {
     uint16_t                         map[NGX_HTTP_RESILIENCE_PROVIDERS];
+    uint32_t                         owners[NGX_HTTP_RESILIENCE_PROVIDERS];
     ngx_uint_t                       i;
     ngx_http_resilience_counters_t  *old, *new;
 
@@ -428,10 +429,12 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
 
         if (new == NULL) {
             map[i] = RES_NO_PROVIDER;
+            owners[i] = RES_REST_GONE;
             continue;
         }
 
         map[i] = (uint16_t) new->number;
+        owners[i] = (uint32_t) new->number;
 
         ngx_http_resilience_zone_carry(new, old);
     }
@@ -442,6 +445,7 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
     ngx_memcpy(to->shared->from, from->shared->from, sizeof(to->shared->from));
 
     res_table_copy(to->shared->table, from->shared->table, map, i);
+    res_rest_copy(&to->shared->rests, &from->shared->rests, owners, i);
 
     ngx_http_resilience_limit_zone_copy(to, from);
 

@@ -52,6 +52,13 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
                          probes=1 successes=2;
     }
 
+    resilience_policy first {
+        retry 1 base=1ms max=1ms;
+        breaker failures=2 error_rate=0 open=1h;
+    }
+
+    resilience_provider first_a { resilience_endpoint http://127.0.0.1:%%A%%; }
+    resilience_provider first_b { resilience_endpoint http://127.0.0.1:%%B%%; }
     resilience_provider slow { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider hang { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider short { resilience_endpoint http://127.0.0.1:%%A%%; }
@@ -62,6 +69,8 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
     resilience_provider single { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider b { resilience_endpoint http://127.0.0.1:%%B%%; }
 
+    resilience_chain c_twice  { policy first; provider first_a;
+                                provider first_b; }
     resilience_chain c_slow   { policy slow; provider slow; provider b; }
     resilience_chain c_hang   { policy hang; provider hang; provider b; }
     resilience_chain c_short  { policy short; provider short; }
@@ -145,6 +154,22 @@ $running->close;
 ok($a->wait_aborted(1), 'its client leaves at once');
 ok(wait_until(5, sub { breaker('hang', 'hasty')->{inflight} == 0 }), 'gone');
 is(breaker('hang', 'hasty')->{state}, 'closed', 'and nobody is blamed');
+
+
+# one request that fails at all of a chain's providers, and is retried there
+
+answers(500);
+$b->on('/', 500);
+call('twice', 'o');
+is(breaker("first_$_", 'o')->{consecutive}, 1,
+    "$_: a call counts once in the row of each") for 'a', 'b';
+is(breaker("first_$_", 'o')->{failures}, 2, "$_: and twice in its window")
+    for 'a', 'b';
+is(breaker("first_$_", 'o')->{state}, 'closed', "$_: closed") for 'a', 'b';
+call('twice', 'o');
+is(breaker("first_$_", 'o')->{state}, 'open', "$_: two calls open it")
+    for 'a', 'b';
+$b->on('/', { body => 'from b' });
 
 
 # timeouts

@@ -125,6 +125,19 @@ bad('"first_byte=20000ms" is longer than "attempt=10000ms"',
     policy => 'timeout first_byte=20s attempt=10s;');
 bad('"connect=20000ms" is longer than "attempt=10000ms"',
     policy => 'timeout connect=20s attempt=10s;');
+bad("duplicate parameter \"$$_[1]\" in \"$$_[0]\" directive",
+    policy => "$$_[0] $$_[2];")
+    for [ hedge => 'after=p95', 'after=500ms after=p95' ],
+        [ hedge => 'after=1s', 'after=p95 after=1s' ],
+        [ hedge => 'max=2', 'max=1 max=2' ],
+        [ retry => 'jitter=none', '1 jitter=full jitter=none' ],
+        [ retry => 'strategy=linear', '1 strategy=linear strategy=linear' ],
+        [ retry => 'factor=2', '1 factor=3 factor=2' ],
+        [ retry => 'base=1s', '1 base=1s max=2s base=1s' ],
+        [ breaker => 'open=2s', 'open=1s failures=1 open=2s' ],
+        [ breaker_slow => 'over=2s', 'over=1s over=2s' ],
+        [ breaker_provider => 'tenants=3', 'tenants=2 tenants=3' ],
+        [ concurrency => 'max=3', 'adaptive max=2 min=1 max=3' ];
 bad('invalid number of retries "x"', policy => 'retry x;');
 bad('invalid number of retries "101"', policy => 'retry 101;');
 bad('invalid jitter "x"', policy => 'retry 1 jitter=x;');
@@ -192,8 +205,17 @@ bad('invalid number of attempts "0"', chain => 'provider a; attempts 0;');
 bad('invalid parameter "x=1" of provider "a"', chain => 'provider a x=1;');
 bad('invalid balance "x"', chain => 'provider a; balance x;');
 bad('not supported yet', chain => 'provider a; fallback stale;');
-good("balance $_", chain => "provider a weight=2; provider b; balance $_;")
+good("balance $_", chain => "provider a; provider b; balance $_;")
     for qw(order weighted least_latency);
+good('a weight',
+    chain => 'provider a weight=2; provider b; balance weighted;');
+for my $balance ('', 'balance order;', 'balance least_latency;') {
+    config_ok(conf(chain => "provider a; provider b weight=1; $balance"),
+        qr/\[warn\].*"weight=1" of provider "b" means nothing in chain "c"/,
+        "a weight that means nothing gets a warning: $balance");
+}
+bad("duplicate parameter \"$_\" of provider \"a\"",
+    chain => "provider a $_ $_;") for 'weight=2', 'policy=p';
 bad('a weight is from 0 to 1000000', chain => 'provider a weight=x;');
 bad('invalid value "x" of "when_open"', chain => 'provider a; when_open x;');
 bad('invalid value "wait=x" of "when_open"',

@@ -51,6 +51,8 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
         breaker off;
     }
 
+    resilience_policy never { retry 0; breaker off; }
+
     # backoff
 
     resilience_policy exponential {
@@ -160,6 +162,7 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
     resilience_provider stop { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider late { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider busy { resilience_endpoint http://127.0.0.1:%%A%%; }
+    resilience_provider never { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider post { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider poor { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider rich { resilience_endpoint http://127.0.0.1:%%A%%; }
@@ -199,6 +202,8 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
     resilience_chain c_too_long { policy too_long; provider late; }
     resilience_chain c_busy     { policy plain; provider busy; }
     resilience_chain c_post     { policy plain; provider post; }
+    resilience_chain c_never    { policy never; provider never; }
+    resilience_chain c_next     { policy never; provider never; provider b; }
 
     resilience_chain c_budget   { policy budget; provider many; }
     resilience_chain c_broke    { policy broke; provider poor; provider b; }
@@ -628,6 +633,30 @@ $c->post('/post/', body => 'x') for 1 .. 3;
 is(counts(), '3+0', 'a POST is not sent again');
 is_deeply(provider('post')->{retry_denied}, { max_retries => 0, deadline => 0,
     budget => 0, non_idempotent => 3 }, 'for it is none to be');
+
+$a->on('/post/', { status => 409 });
+$c->post('/post/', body => 'x');
+is(provider('post')->{retry_denied}{non_idempotent}, 3,
+    'a class that is not retried is not denied one');
+
+# where there are none nothing is denied
+
+my $nothing = { max_retries => 0, deadline => 0, budget => 0,
+                non_idempotent => 0 };
+
+answers('/never/', 500);
+$c->get('/never/');
+is_deeply(provider('never')->{retry_denied}, $nothing, 'retry 0');
+$c->post('/never/', body => 'x');
+is_deeply(provider('never')->{retry_denied}, $nothing, 'retry 0, and a POST');
+answers('/next/', 500);
+$c->post('/next/', body => 'x');
+is(counts(), '1+0', 'a POST that may not move on');
+is_deeply(provider('never')->{retry_denied}, { %$nothing, non_idempotent => 1 },
+    'is denied that');
+$c->post('/next/', body => 'x', headers => { 'X-Resilience-Fallback' => 'off' });
+is(provider('never')->{retry_denied}{non_idempotent}, 1,
+    'unless its client declines it');
 
 
 # the budget: kept for a provider over all workers

@@ -246,6 +246,7 @@ res_table_put(res_table_t *table, const res_key_t *key, const res_cell_t *from)
 
     cell->breaker = from->breaker;
     cell->epoch = from->epoch;
+    cell->credential = from->credential;
 
     res_table_settle(table, cell);
 }
@@ -293,6 +294,7 @@ res_table_take(res_table_t *table, const res_key_t *key, uint64_t now)
     cell->used_at = now;
     cell->inflight = 0;
     cell->epoch = 0;
+    cell->credential = 0;
     cell->provider = key->provider;
     cell->tripped = 0;
     cell->tenant_len = key->tenant_len;

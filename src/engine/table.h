@@ -36,6 +36,8 @@ typedef struct {
     uint32_t              incarnation;  /* bumped when the cell is reused */
     uint32_t              inflight;     /* attempts now running */
     uint32_t              epoch;        /* the caller's; of a new cell: 0 */
+    uint32_t              credential;   /* the breaker's rest is that one's,
+                                           the caller's too; 0: no one's */
     uint16_t              provider;
     uint8_t               used;         /* holds a key */
     uint8_t               tripped;      /* which list it is in */

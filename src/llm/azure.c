@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "openai.h"
+#include "wait.h"
 
 
 /*
@@ -30,6 +31,7 @@ const llm_dialect_t  llm_dialect_azure = {
     .model = azure_model,
     .classify = llm_openai_classify,
     .advice = llm_answer_advice,
+    .wait = llm_wait_error,
     .event = llm_openai_event,
     .follow = llm_openai_follow,
     .usage_names = llm_openai_usage_names,

@@ -95,6 +95,12 @@ typedef struct {
                                   res_outcome_e outcome);
 
     /*
+     * The ms that the body of an error asks to wait; 0: it says nothing.
+     * NULL: bodies of the dialect never do.
+     */
+    uint64_t            (*wait)(const llm_answer_t *a);
+
+    /*
      * What an event means; on LLM_EVENT_ERROR, ..._FAILED, ..._REFUSED and
      * ..._DENIED *outcome is its class.  NULL: the dialect knows no streams,
      * and every answer commits at its header.

@@ -7,6 +7,7 @@
 #include "answer.h"
 #include "json.h"
 #include "usage.h"
+#include "wait.h"
 #include "../engine/hint.h"
 
 #include <string.h>
@@ -635,6 +636,7 @@ const llm_dialect_t  llm_dialect_gemini = {
     .model = gemini_model,
     .classify = gemini_classify,
     .advice = llm_answer_advice,
+    .wait = llm_wait_error,
     .event = gemini_event,
     .usage_names = gemini_usage_names,
     .usage = gemini_usage,

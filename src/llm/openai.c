@@ -8,6 +8,7 @@
 #include "json.h"
 #include "openai.h"
 #include "usage.h"
+#include "wait.h"
 
 #include <string.h>
 
@@ -759,6 +760,7 @@ const llm_dialect_t  llm_dialect_openai = {
     .key_prefix = "Bearer ",
     .classify = llm_openai_classify,
     .advice = llm_answer_advice,
+    .wait = llm_wait_error,
     .event = llm_openai_event,
     .follow = llm_openai_follow,
     .usage_names = llm_openai_usage_names,

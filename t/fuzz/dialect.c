@@ -56,6 +56,10 @@ fuzz_answer(const llm_dialect_t *d, const uint8_t *head, llm_str_t body)
 
     outcome = d->classify(&a);
 
+    if (d->wait) {
+        (void) d->wait(&a);
+    }
+
     check(outcome < RES_OUTCOMES);
     check(a.status < 400 || outcome != RES_SUCCESS);
     check(a.own_key || a.status < 400 || outcome != RES_AUTH);

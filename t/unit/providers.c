@@ -336,7 +336,7 @@ typedef struct {
 
 static const stream_row_t  streams[] = {
 
-    { AZURE, "Azure", "NNCCNNE",
+    { AZURE, "Azure", "NNCCNUE",
       "data: {\"choices\":[],\"created\":0,\"id\":\"\",\"model\":\"\","
       "\"object\":\"\",\"prompt_filter_results\":[{\"prompt_index\":0,"
       "\"content_filter_results\":{\"hate\":{\"filtered\":false,"

@@ -1631,6 +1631,7 @@ test_large_copy(uint32_t capacity, uint32_t larger)
         cell = res_table_get(from, &k, 1000 + i / 7);
         cell->inflight = number(2);
         cell->epoch = number(1000);
+        cell->credential = number(2) ? number(1000) : 0;
         cell->breaker.state = number(3) ? RES_CLOSED : RES_OPEN;
         cell->breaker.total_successes = i;
 
@@ -1672,6 +1673,7 @@ test_large_copy(uint32_t capacity, uint32_t larger)
                     || copy->provider != providers[cell->provider]
                     || copy->used_at != cell->used_at
                     || copy->epoch != cell->epoch || copy->inflight != 0
+                    || copy->credential != cell->credential
                     || memcmp(&copy->breaker, &cell->breaker,
                               sizeof(res_breaker_t)));
         }
