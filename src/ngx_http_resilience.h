@@ -185,6 +185,7 @@ typedef struct {
     ngx_str_t                        path;    /* of it, goes before the
                                                  request's; often empty */
     ngx_uint_t                       keepalive;
+    ngx_uint_t                       caches;  /* proxy_cache is on */
 } ngx_http_resilience_provider_t;
 
 
@@ -207,6 +208,18 @@ typedef enum {
 } ngx_http_resilience_balance_e;
 
 
+/* the answer of a chain that has no other */
+
+typedef struct {
+    ngx_uint_t                       status;  /* 0: none */
+    ngx_str_t                        body;
+    ngx_str_t                        type;
+    ngx_str_t                        exten;   /* of the file */
+    unsigned                         given:1; /* the body is */
+    unsigned                         typed:1; /* so is the type */
+} ngx_http_resilience_fallback_t;
+
+
 typedef struct {
     ngx_str_t                        name;
     ngx_http_resilience_place_t      place;
@@ -222,9 +235,8 @@ typedef struct {
     ngx_msec_t                       open_wait;  /* when_open; 0: no wait */
     ngx_uint_t                       open_try;
 
-    ngx_uint_t                       fallback_status;  /* 0: none */
-    ngx_str_t                        fallback_body;
-    ngx_str_t                        fallback_type;
+    ngx_uint_t                       stale;   /* fallback stale */
+    ngx_http_resilience_fallback_t   fallback;
 } ngx_http_resilience_chain_t;
 
 
@@ -394,6 +406,12 @@ struct ngx_http_resilience_attempt_s {
     ngx_http_resilience_held_t       held;
     llm_sse_t                       *sse;        /* NULL: no event stream */
 
+    /* of a location with a cache: what was there before ours */
+
+    ngx_http_handler_pt              content_handler;
+    ngx_int_t                      (*create_key)(ngx_http_request_t *r);
+    ngx_int_t                      (*create_request)(ngx_http_request_t *r);
+
     unsigned                         header:1;   /* the header has come */
     unsigned                         body:1;     /* a byte that is no white
                                                     space has come */
@@ -412,6 +430,8 @@ struct ngx_http_resilience_attempt_s {
                                                     provider had closed */
     unsigned                         committed:1;
     unsigned                         hedge:1;    /* beside a silent one */
+    unsigned                         cached:1;   /* asks the provider's cache
+                                                    and no one else */
     unsigned                         slow:1;     /* was told to be */
     unsigned                         unfair:1;   /* the call's deadline left
                                                     it too little time */
@@ -475,7 +495,9 @@ struct ngx_http_resilience_call_s {
     ngx_uint_t                       hedges;
     ngx_http_resilience_kept_t       kept;
     ngx_array_t                      trace;      /* _trace_t */
-
+    ngx_uint_t                       stale_step; /* whose cache is next */
+    ngx_uint_t                       spent;      /* the status of that, 0: it
+                                                    is not */
     res_outcome_e                    outcome;
 
     llm_json_scan_t                 *scan;       /* of the request's body */
@@ -801,6 +823,9 @@ ngx_http_resilience_attempt_t *ngx_http_resilience_get_attempt(
 
 ngx_int_t ngx_http_resilience_filter_init(ngx_conf_t *cf);
 
+/* is the answer an event stream? */
+ngx_uint_t ngx_http_resilience_filter_events(ngx_http_request_t *sr);
+
 /* ngx_http_resilience_request.c */
 
 /* what the provider is to be sent: method, headers, credential, body */
@@ -808,6 +833,9 @@ ngx_int_t ngx_http_resilience_request_prepare(
     ngx_http_resilience_attempt_t *a);
 ngx_int_t ngx_http_resilience_request_check(ngx_http_resilience_call_t *call);
 ngx_int_t ngx_http_resilience_request_scan(ngx_http_resilience_call_t *call);
+
+/* does the header prove who the client is? */
+ngx_uint_t ngx_http_resilience_request_credential(ngx_table_elt_t *h);
 
 /* the model as sent in the attempt, or as asked for; empty: there is none */
 void ngx_http_resilience_request_model_name(ngx_http_resilience_call_t *call,
@@ -827,6 +855,55 @@ ngx_int_t ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
 
 ngx_int_t ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
     ngx_uint_t status, const char *code, const char *message);
+
+ngx_int_t ngx_http_resilience_answer_send(ngx_http_request_t *r,
+    ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);
+ngx_int_t ngx_http_resilience_answer_add(ngx_http_request_t *r,
+    const char *name, ngx_str_t *value);
+
+/* what resilience_headers wants said */
+ngx_int_t ngx_http_resilience_answer_tell(ngx_http_resilience_call_t *call);
+
+/* when a provider may be asked again, if that is known */
+ngx_int_t ngx_http_resilience_answer_retry_after(
+    ngx_http_resilience_call_t *call);
+
+/* ngx_http_resilience_fallback.c */
+
+char *ngx_http_resilience_fallback(ngx_conf_t *cf,
+    ngx_http_resilience_chain_t *chain);
+ngx_int_t ngx_http_resilience_fallback_send(ngx_http_resilience_call_t *call);
+
+/* ngx_http_resilience_stale.c */
+
+/* after the whole configuration was read; after cache_init() */
+ngx_int_t ngx_http_resilience_stale_init(ngx_conf_t *cf,
+    ngx_http_resilience_main_conf_t *rmcf);
+
+/*
+ * The call is spent.  NGX_OK: a cache is asked; NGX_DECLINED: there is none,
+ * or none left; NGX_ERROR.
+ */
+ngx_int_t ngx_http_resilience_stale(ngx_http_resilience_call_t *call);
+void ngx_http_resilience_stale_missed(ngx_http_resilience_attempt_t *a);
+ngx_uint_t ngx_http_resilience_stale_fits(ngx_http_resilience_attempt_t *a);
+ngx_int_t ngx_http_resilience_stale_tell(ngx_http_resilience_attempt_t *a);
+
+/* ngx_http_resilience_cache.c */
+
+/* after the whole configuration was read: which providers have a cache? */
+ngx_int_t ngx_http_resilience_cache_init(ngx_conf_t *cf,
+    ngx_http_resilience_main_conf_t *rmcf);
+void ngx_http_resilience_cache_header(ngx_http_resilience_attempt_t *a);
+void ngx_http_resilience_cache_end(ngx_http_resilience_attempt_t *a);
+void ngx_http_resilience_cache_leave(ngx_http_request_t *sr);
+
+/* does the answer come from the cache? */
+ngx_uint_t ngx_http_resilience_cache_served(ngx_http_request_t *sr);
+
+/* of one that does: is it stale, and how old is it in seconds? */
+ngx_uint_t ngx_http_resilience_cache_expired(ngx_http_request_t *sr);
+time_t ngx_http_resilience_cache_age(ngx_http_request_t *sr);
 
 /* ngx_http_resilience_tenant.c */
 

@@ -12,18 +12,12 @@
 
 static ngx_int_t ngx_http_resilience_answer_copy(ngx_http_request_t *r,
     ngx_http_request_t *sr);
-static ngx_int_t ngx_http_resilience_answer_tell(
-    ngx_http_resilience_call_t *call);
 static const char *ngx_http_resilience_answer_why(
     ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_kept(
     ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_broken(
     ngx_http_resilience_attempt_t *a);
-static ngx_int_t ngx_http_resilience_answer_send(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);
-static ngx_int_t ngx_http_resilience_answer_add(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
 static ngx_uint_t ngx_http_resilience_answer_paged(ngx_http_request_t *r,
     ngx_uint_t status);
 
@@ -40,6 +34,10 @@ ngx_http_resilience_answer_header(ngx_http_resilience_attempt_t *a)
     if (ngx_http_resilience_answer_copy(r, sr) != NGX_OK
         || ngx_http_resilience_answer_tell(a->call) != NGX_OK)
     {
+        return NGX_ERROR;
+    }
+
+    if (a->cached && ngx_http_resilience_stale_tell(a) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -126,7 +124,7 @@ ngx_http_resilience_answer_copy(ngx_http_request_t *r, ngx_http_request_t *sr)
 
 /* resilience_headers */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_answer_tell(ngx_http_resilience_call_t *call)
 {
     ngx_str_t                        value;
@@ -252,7 +250,6 @@ ngx_int_t
 ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
     ngx_uint_t status)
 {
-    u_char                       *p;
     ngx_str_t                     value;
     ngx_http_request_t           *r;
     ngx_http_resilience_step_t   *step;
@@ -277,42 +274,56 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
         }
     }
 
-    if (chain->fallback_status) {
-
-        if (ngx_http_resilience_answer_tell(call) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        return ngx_http_resilience_answer_send(r, chain->fallback_status,
-                                               &chain->fallback_type,
-                                               &chain->fallback_body);
+    if (chain->fallback.status) {
+        return ngx_http_resilience_fallback_send(call);
     }
 
     if (call->kept.attempt) {
         return ngx_http_resilience_answer_kept(call);
     }
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE && call->refused) {
-
-        p = ngx_pnalloc(r->pool, NGX_INT_T_LEN);
-        if (p == NULL) {
-            return NGX_ERROR;
-        }
-
-        value.data = p;
-        value.len = ngx_sprintf(p, "%M",
-                                ngx_max((call->retry_after + 999) / 1000, 1))
-                    - p;
-
-        if (ngx_http_resilience_answer_add(r, "Retry-After", &value) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_resilience_answer_retry_after(call) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     return ngx_http_resilience_answer_error(call, status,
                                        res_outcome_name(call->outcome),
                                        ngx_http_resilience_answer_why(call));
+}
+
+
+/*
+ * By the breakers, or by what the providers asked for: the earliest moment at
+ * which one of them might take a request.
+ */
+
+ngx_int_t
+ngx_http_resilience_answer_retry_after(ngx_http_resilience_call_t *call)
+{
+    ngx_str_t                       value;
+    ngx_msec_t                      wait;
+    ngx_http_resilience_attempt_t  *a;
+    u_char                          buf[NGX_INT_T_LEN];
+
+    wait = call->refused ? ngx_max(call->retry_after, 1) : 0;
+
+    for (a = call->attempt; a; a = a->next) {
+        if (a->hint && (wait == 0 || a->hint < wait)) {
+            wait = a->hint;
+        }
+    }
+
+    if (wait == 0) {
+        return NGX_OK;
+    }
+
+    value.data = buf;
+    value.len = ngx_sprintf(buf, "%M", (wait + 999) / 1000) - buf;
+
+    return ngx_http_resilience_answer_add(call->request, "Retry-After",
+                                          &value);
 }
 
 
@@ -477,7 +488,7 @@ ngx_http_resilience_answer_paged(ngx_http_request_t *r, ngx_uint_t status)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_answer_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_str_t *body)
 {
@@ -517,7 +528,7 @@ ngx_http_resilience_answer_send(ngx_http_request_t *r, ngx_uint_t status,
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_answer_add(ngx_http_request_t *r, const char *name,
     ngx_str_t *value)
 {

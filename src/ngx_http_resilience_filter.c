@@ -106,6 +106,15 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
         ngx_http_resilience_hint(a);
     }
 
+    ngx_http_resilience_cache_header(a);
+
+    if (a->cached && !ngx_http_resilience_stale_fits(a)) {
+        a->judged = 1;
+        a->outcome = RES_CANCELLED;
+        r->header_sent = 1;
+        return NGX_OK;
+    }
+
     if (ngx_http_resilience_filter_at_once(a)) {
         return ngx_http_resilience_filter_commit(a,
                                       ngx_http_resilience_attempt_classify(a));
@@ -161,15 +170,24 @@ ngx_http_resilience_filter_at_once(ngx_http_resilience_attempt_t *a)
 static ngx_uint_t
 ngx_http_resilience_filter_stream(ngx_http_request_t *sr)
 {
-    ngx_str_t                      *type;
     ngx_http_resilience_attempt_t  *a;
 
     a = ngx_http_resilience_get_attempt(sr);
-    type = &sr->headers_out.content_type;
 
     return a->step->provider->dialect->event
            && sr->headers_out.status == NGX_HTTP_OK
-           && type->len >= sizeof("text/event-stream") - 1
+           && ngx_http_resilience_filter_events(sr);
+}
+
+
+ngx_uint_t
+ngx_http_resilience_filter_events(ngx_http_request_t *sr)
+{
+    ngx_str_t  *type;
+
+    type = &sr->headers_out.content_type;
+
+    return type->len >= sizeof("text/event-stream") - 1
            && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
                               sizeof("text/event-stream") - 1)
               == 0;
@@ -180,7 +198,7 @@ static ngx_int_t
 ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
     res_outcome_e outcome)
 {
-    a->outcome = outcome;
+    a->outcome = a->cached ? RES_STALE : outcome;
     ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_COMMITTED);
 
     ngx_http_resilience_call_won(a);
@@ -188,11 +206,14 @@ ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
     a->committed = 1;
     a->first_byte = ngx_current_msec - a->started;
 
-    res_histogram_record(&a->step->provider->counters->first_byte,
-                         a->first_byte, ngx_current_msec);
+    if (!ngx_http_resilience_cache_served(a->request)) {
 
-    if (outcome == RES_SUCCESS) {
-        ngx_http_resilience_permit_commit(a);
+        res_histogram_record(&a->step->provider->counters->first_byte,
+                             a->first_byte, ngx_current_msec);
+
+        if (outcome == RES_SUCCESS) {
+            ngx_http_resilience_permit_commit(a);
+        }
     }
 
     /* from here on it is the gap between two pieces that is limited */

@@ -56,6 +56,11 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
 
     a = call->settled;
 
+    if (a->cached && call->winner == NULL) {
+        ngx_http_resilience_stale_missed(a);
+        return;
+    }
+
     call->outcome = a->outcome;
 
     if (call->winner) {
@@ -114,7 +119,8 @@ ngx_http_resilience_route_moves_on(ngx_http_resilience_attempt_t *a,
     policy = a->step->policy;
 
     return ((policy->retry_on | policy->fallback_on) & res_bit(outcome)) != 0
-           || a->should_retry;
+           || a->should_retry
+           || a->cached;
 }
 
 

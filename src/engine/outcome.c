@@ -30,7 +30,8 @@ static const char  *res_outcome_names[RES_OUTCOMES] = {
     [RES_NO_PERMIT]        = "no_permit",
     [RES_NO_KEY]           = "no_key",
     [RES_LIMITED]          = "limited",
-    [RES_SHUTDOWN]         = "shutdown"
+    [RES_SHUTDOWN]         = "shutdown",
+    [RES_STALE]            = "stale"
 };
 
 

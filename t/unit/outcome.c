@@ -47,7 +47,8 @@ static const outcome_t  outcomes[] = {
     { "no_permit",        RES_NO_PERMIT,        FALLBACK|UNTOUCHED },
     { "no_key",           RES_NO_KEY,           FALLBACK|UNTOUCHED },
     { "limited",          RES_LIMITED,          FALLBACK|UNTOUCHED },
-    { "shutdown",         RES_SHUTDOWN,         0 }
+    { "shutdown",         RES_SHUTDOWN,         0 },
+    { "stale",            RES_STALE,            0 }
 };
 
 #define OUTCOMES  (sizeof(outcomes) / sizeof(outcomes[0]))
