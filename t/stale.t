@@ -132,16 +132,18 @@ sub expire {
     wait_until(5, sub { time > $end });
 }
 
-# stores an answer to each, lets them expire, and breaks the provider
+# stores answers (path => answer, ...), and lets them expire
 sub stored {
-    my ($answer, @paths) = @_;
-    $a->on('/', $answer);
-    for (@paths) {
-        my $r = $c->get($_);
-        is($r->status, 200, "$_ is answered");
-        is($r->header('x-data-source'), undef, "$_ is no data of a cache");
+    while (my ($p, $answer) = splice @_, 0, 2) {
+        $a->on('/', $answer);
+        my $r = $c->get($p);
+        is($r->status, 200, "$p is answered");
+        is($r->header('x-data-source'), undef, "$p is no data of a cache");
     }
     expire();
+}
+
+sub fail_both {
     $_->on('/', 500) for $a, $b;
     $_->forget for $a, $b;
 }
@@ -159,10 +161,25 @@ sub is_stale {
 
 # a spent chain
 
-my ($one, $head, $quiet, $empty) = map { fresh_path('one') } 1 .. 4;
+my ($one, $head, $quiet, $empty, $aged, $iferror)
+    = map { fresh_path('one') } 1 .. 6;
+my ($slow, $named, $next, $trips)
+    = map { fresh_path($_) } qw(short named lenient trips);
 
-stored({ body => 'good', type => 'text/x', headers => { 'X-Own' => 'a' } },
-       $one, $head);
+stored(
+    $one     => { body => 'good', type => 'text/x',
+                  headers => { 'X-Own' => 'a' } },
+    $head    => { body => 'good' },
+    $empty   => { body => '' },
+    $aged    => { body => 'aged', headers => { Age => '1000' } },
+    $iferror => { body => 'old', headers => {
+                  'Cache-Control' => 'max-age=1, stale-if-error=999' } },
+    $slow    => { body => 'in time' },
+    $named   => { body => 'by name' },
+    $next    => { body => 'old' },
+    $trips   => { body => 'before' },
+);
+fail_both();
 
 my $r = $c->get($one);
 is_stale($r, 'good', 'both providers fail');
@@ -197,21 +214,15 @@ $_->accept for $a, $b;
 $r = $c->get($one, headers => { 'X-Resilience-Fallback' => 'off' });
 is($r->status, 500, 'a client declines fallbacks');
 
-stored({ body => '' }, $empty);
 is_stale($c->get($empty), '', 'an empty answer');
 
-my $slow = fresh_path('short');
-stored({ body => 'in time' }, $slow);
 $a->on('/', { silent => 1 });
 is_stale($c->get($slow), 'in time', 'a provider that is silent');
 
-my $named = fresh_path('named');
-stored({ body => 'by name' }, $named);
+fail_both();
 is_stale($c->get($named), 'by name', 'an address from a variable');
 is($a->count, 1, 'is asked by the attempt alone');
 
-my $aged = fresh_path('one');
-stored({ body => 'aged', headers => { Age => '1000' } }, $aged);
 $r = $c->get($aged);
 is_stale($r, 'aged', 'an answer that was old already');
 cmp_ok($r->header('age'), '>=', 1001, 'is older now');
@@ -219,25 +230,16 @@ cmp_ok($r->header('age'), '>=', 1001, 'is older now');
 
 # the next provider comes before an old answer
 
-my $next = fresh_path('lenient');
-stored({ body => 'old' }, $next);
 $b->on('/', { body => 'from b' });
 is($c->get($next)->body, 'from b', 'proxy_cache_use_stale comes later');
+is($c->get($iferror)->body, 'from b', 'so does stale-if-error');
 $b->on('/', 503);
 is_stale($c->get($next), 'old', 'that is, when no one has an answer');
 $_->refuse, $_->drop(idle => 1) for $a, $b;
 is_stale($c->get($next), 'old', 'or when no one can be reached');
 $_->accept for $a, $b;
 
-my $iferror = fresh_path('one');
-stored({ body => 'old',
-         headers => { 'Cache-Control' => 'max-age=1, stale-if-error=999' } },
-       $iferror);
-$b->on('/', { body => 'from b' });
-is($c->get($iferror)->body, 'from b', 'so does stale-if-error');
-
 my $two = fresh_path('two');
-$_->on('/', { body => 'first' }) for $a;
 $b->on('/', 500, { body => 'second' });
 is($c->get($two)->body, 'second', 'the second provider has a cache');
 expire();
@@ -252,8 +254,7 @@ is($r->header('x-data-source'), 'static', 'X-Data-Source');
 
 # an open breaker
 
-my $trips = fresh_path('trips');
-stored({ body => 'before' }, $trips);
+fail_both();
 is_stale($c->get($trips), 'before', 'the failure that opens it');
 is_stale($c->get($trips), 'before', 'an open breaker');
 is($a->count, 1, 'the provider is not asked');
@@ -276,40 +277,39 @@ isnt($status->{breakers}[0]{state}, 'closed', 'which proves nothing');
 
 # never across tenants
 
-my $mine = fresh_path('one');
+my ($mine, $auth, $body) = map { fresh_path($_) } qw(one own own);
 my %me = (headers => { 'X-Tenant' => 'me' });
+my ($small, $large) = ('s' x 10, 'l' x 5000);
+
 $a->on('/', { body => 'mine' });
 is($c->get($mine, %me)->body, 'mine', 'a tenant\'s answer');
 $a->forget;
 is($c->get($mine, headers => { 'X-Tenant' => 'you' })->status, 200,
     'another tenant');
 is($a->count, 1, 'is not served from it');
+
+$a->on('/', { body => 'for x' }, { body => 'small' }, { body => 'large' },
+       { body => 'get' });
+is($c->get($auth, headers => { Authorization => 'Bearer x' })->body, 'for x',
+    'an answer to a credential of the client');
+is($c->post($body, body => $small)->body, 'small', 'a POST');
+is($c->post($body, body => $large)->body, 'large', 'with another body');
+is($c->get($body)->body, 'get', 'a GET');
+
 expire();
-$_->on('/', 500) for $a, $b;
+fail_both();
+
 is_stale($c->get($mine, %me), 'mine', 'its own tenant');
 is($c->get($mine, headers => { 'X-Tenant' => 'they' })->status, 500,
     'a third one');
 is($c->get($mine)->status, 500, 'no tenant');
 
-my $auth = fresh_path('own');
-$a->on('/', { body => 'for x' });
-$c->get($auth, headers => { Authorization => 'Bearer x' });
-expire();
-$a->on('/', 500);
 is($c->get($auth, headers => { Authorization => 'Bearer y' })->status, 500,
-    'another credential of the client');
+    'another credential');
 is($c->get($auth)->status, 500, 'none');
 is_stale($c->get($auth, headers => { Authorization => 'Bearer x' }), 'for x',
     'the same');
 
-my $body = fresh_path('own');
-my ($small, $large) = ('s' x 10, 'l' x 5000);
-$a->on('/', { body => 'small' }, { body => 'large' }, { body => 'get' });
-is($c->post($body, body => $small)->body, 'small', 'a POST');
-is($c->post($body, body => $large)->body, 'large', 'with another body');
-is($c->get($body)->body, 'get', 'a GET');
-expire();
-$a->on('/', 500);
 is_stale($c->post($body, body => $small), 'small', 'that POST');
 is_stale($c->post($body, body => $large), 'large', 'that other, in a file');
 is_stale($c->get($body), 'get', 'that GET');
@@ -319,36 +319,45 @@ is($c->put($body, body => $small)->status, 500, 'another method');
 
 # never around a refusal
 
-for my $refused (400, 401, 402, 403, 404) {
-    my $p = fresh_path('one');
-    stored({ body => 'old' }, $p);
-    $a->on('/', { status => $refused, body => "no $refused" });
-    $b->on('/', $refused == 402 ? 500 : 200);
-    $r = $c->get($p);
-    is($r->status, $refused, "$refused is answered");
-    is($r->body, "no $refused", "$refused with its body");
-    is($r->header('x-data-source'), undef, "$refused is no data of a cache");
+my %refused = map { $_ => fresh_path('one') } 400, 401, 402, 403, 404;
+my %must = map { $_ => fresh_path('one') } qw(must-revalidate
+    proxy-revalidate);
+my %not = map { $_ => fresh_path('one') } qw(no-store private no-cache);
+my $mixed = fresh_path('one');
+
+stored(
+    $mixed => { body => 'old' },
+    map({ $_ => { body => 'old' } } values %refused),
+    map({ $must{$_} => { body => 'old', headers => {
+                         'Cache-Control' => "max-age=1, $_" } } } keys %must),
+    map({ $not{$_} => { body => 'old',
+                        headers => { 'Cache-Control' => $_ } } } keys %not),
+);
+fail_both();
+
+for my $word (sort(keys %must), sort keys %not) {
+    is($c->get($must{$word} // $not{$word})->status, 500, $word);
 }
 
-for my $word (qw(must-revalidate proxy-revalidate)) {
-    my $p = fresh_path('one');
-    stored({ body => 'old',
-             headers => { 'Cache-Control' => "max-age=1, $word" } }, $p);
-    is($c->get($p)->status, 500, $word);
+for my $status (sort keys %refused) {
+    $a->on('/', { status => $status, body => "no $status" });
+    $b->on('/', $status == 402 ? 500 : 200);
+    $r = $c->get($refused{$status});
+    is($r->status, $status, "$status is answered");
+    is($r->body, "no $status", "$status with its body");
+    is($r->header('x-data-source'), undef, "$status is no data of a cache");
 }
 
-for my $word (qw(no-store private no-cache)) {
-    my $p = fresh_path('one');
-    stored({ body => 'old', headers => { 'Cache-Control' => $word } }, $p);
-    is($c->get($p)->status, 500, $word);
-}
+$a->on('/', 500);
+$b->on('/', 402);
+is($c->get($mixed)->status, 500, 'a refusal of the other provider');
 
 my $gone = fresh_path('negative');
 $a->on('/', 404);
 is($c->get($gone)->status, 404, 'a stored error');
+$a->on('/', { body => 'here' });
 my $broken = fresh_path('negative');
 $a->refuse, $a->drop(idle => 1);
-$n->expect_log(qr/connect\(\) failed/);
 is($c->get($broken)->status, 502, 'a failure');
 $a->accept;
 
@@ -359,8 +368,10 @@ my $openai = { openai => { content => 'ok', stream => 0 } };
 my @ask = ('/v1/chat/completions',
            { model => 'gpt-5', messages => [ { role => 'user',
                                                content => 'hi' } ] });
+my @filter = ($ask[0], { %{ $ask[1] }, temperature => 2 });
 $a->on('/', $openai);
-like($c->post(@ask)->body, qr/"ok"/, 'an answer of an LLM');
+like($c->post(@$_)->body, qr/"ok"/, 'an answer of an LLM')
+    for \@ask, \@filter;
 expire();
 $a->on('/', 503);
 $r = $c->post(@ask);
@@ -376,10 +387,6 @@ is($c->post(@other)->status, 502, 'a broken answer');
 $a->on('/', 503);
 is($c->post(@other)->status, 503, 'is not stored');
 
-my @filter = ($ask[0], { %{ $ask[1] }, temperature => 2 });
-$a->on('/', $openai);
-like($c->post(@filter)->body, qr/"ok"/, 'an answer');
-expire();
 $a->on('/', { openai_error => { status => 400, code => 'content_filter',
     type => 'invalid_request_error', message => 'no' } });
 $r = $c->post(@filter);
@@ -396,7 +403,7 @@ is($c->post(@stream)->status, 503, 'is not stored');
 $a->on('/', { openai => { content => 'one two' }, stall_after_events => 2 });
 my $s = $c->start(POST => $stream[0], json => $stream[1]);
 ok($a->wait_stalled(1), 'a stream that stands still');
-ok($s->read_until(qr/"one/), 'is passed on as it comes');
+ok($s->wait_events(1), 'is passed on as it comes');
 $c->close;
 
 
