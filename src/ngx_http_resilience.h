@@ -397,6 +397,7 @@ struct ngx_http_resilience_attempt_s {
 
     res_outcome_e                    outcome;
     ngx_uint_t                       status;     /* HTTP, 0: none came */
+    ngx_uint_t                       grpc_status;  /* 0: OK, or none came */
     const char                      *limit;      /* that ended it, or NULL */
 
     ngx_msec_t                       hint;       /* the provider asks to wait
@@ -413,6 +414,7 @@ struct ngx_http_resilience_attempt_s {
     ngx_int_t                      (*create_request)(ngx_http_request_t *r);
 
     unsigned                         header:1;   /* the header has come */
+    unsigned                         grpc:1;     /* it is gRPC's */
     unsigned                         body:1;     /* a byte that is no white
                                                     space has come */
     unsigned                         whole:1;    /* the body's end has come */
@@ -657,6 +659,11 @@ void ngx_http_resilience_state_save(ngx_http_resilience_zone_t *zone,
 ngx_table_elt_t *ngx_http_resilience_header(ngx_list_t *headers,
     const char *name);
 
+/* ngx_http_resilience_grpc.c */
+
+/* looks whether the answer is gRPC's, and what it has said of itself by now */
+void ngx_http_resilience_grpc(ngx_http_resilience_attempt_t *a);
+
 /* ngx_http_resilience_hint.c */
 
 /* reads what an error answer says of a retry, and when */
@@ -855,6 +862,9 @@ ngx_int_t ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
 
 ngx_int_t ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
     ngx_uint_t status, const char *code, const char *message);
+
+/* so do its trailers, at the end of its body */
+void ngx_http_resilience_answer_trailers(ngx_http_resilience_attempt_t *a);
 
 ngx_int_t ngx_http_resilience_answer_send(ngx_http_request_t *r,
     ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);

@@ -122,6 +122,28 @@ ngx_http_resilience_answer_copy(ngx_http_request_t *r, ngx_http_request_t *sr)
 }
 
 
+/* gRPC: a status that comes after a message is the outcome still */
+
+void
+ngx_http_resilience_answer_trailers(ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_request_t  *r, *sr;
+
+    r = a->call->request;
+    sr = a->request;
+
+    r->headers_out.trailers = sr->headers_out.trailers;
+
+    if (sr->headers_out.trailers.last == &sr->headers_out.trailers.part) {
+        r->headers_out.trailers.last = &r->headers_out.trailers.part;
+    }
+
+    if (a->grpc && a->outcome == RES_SUCCESS) {
+        a->outcome = ngx_http_resilience_attempt_classify(a);
+    }
+}
+
+
 /* resilience_headers */
 
 ngx_int_t
@@ -178,6 +200,7 @@ ngx_http_resilience_answer_end(ngx_http_resilience_attempt_t *a)
     }
 
     if (a->state == NGX_HTTP_RESILIENCE_COMPLETED) {
+        ngx_http_resilience_answer_trailers(a);
         return ngx_http_send_special(r, NGX_HTTP_LAST);
     }
 
@@ -381,7 +404,7 @@ ngx_http_resilience_answer_kept(ngx_http_resilience_call_t *call)
 
     r->disable_not_modified = 1;
 
-    if (r->method != NGX_HTTP_HEAD) {
+    if (r->method != NGX_HTTP_HEAD && !a->grpc) {
         ngx_http_clear_content_length(r);
         r->headers_out.content_length_n = a->held.size;
     }

@@ -382,6 +382,9 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
                           != NULL);
     answer.whole = a->whole;
 
+    ngx_http_resilience_grpc(a);
+    answer.grpc = (unsigned) a->grpc_status;
+
     cl = a->held.chain;
 
     if (cl && cl->next == NULL) {

@@ -456,7 +456,7 @@ ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
         call->failed = 1;
     }
 
-    if (a->status >= NGX_HTTP_SPECIAL_RESPONSE
+    if ((a->status >= NGX_HTTP_SPECIAL_RESPONSE || a->grpc_status)
         && (call->kept.attempt == NULL
             || a->number < call->kept.attempt->number))
     {

@@ -156,6 +156,11 @@ ngx_http_resilience_filter_at_once(ngx_http_resilience_attempt_t *a)
 
         outcome = ngx_http_resilience_attempt_classify(a);
 
+        if (a->grpc && outcome == RES_SUCCESS) {
+            /* a message may follow, or a status that says something else */
+            return 0;
+        }
+
         return outcome == RES_SUCCESS
                || !ngx_http_resilience_route_moves_on(a, outcome);
     }
@@ -313,6 +318,12 @@ ngx_http_resilience_filter_hold(ngx_http_resilience_attempt_t *a,
     res_outcome_e   outcome;
 
     ngx_http_resilience_filter_look(a, in);
+
+    if (a->grpc && a->status == NGX_HTTP_OK
+        && ngx_http_resilience_filter_size(in))
+    {
+        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
+    }
 
     if (ngx_http_resilience_filter_too_much(a, in)) {
         a->overflow = 1;
@@ -549,6 +560,8 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
         if (!a->broken && (a->sse == NULL || a->terminal)) {
             cl->buf->last_buf = 1;
             a->ended = 1;
+
+            ngx_http_resilience_answer_trailers(a);
 
             /* the provider has done its part, be the client slow or not */
             ngx_http_resilience_attempt_record(a);

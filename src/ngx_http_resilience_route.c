@@ -78,7 +78,7 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
                                            NGX_HTTP_RESILIENCE_NOT_IDEMPOTENT);
         }
 
-        if (a->status >= NGX_HTTP_SPECIAL_RESPONSE) {
+        if (a->status >= NGX_HTTP_SPECIAL_RESPONSE || a->grpc_status) {
             call->kept.attempt = a;
         }
 

@@ -105,5 +105,11 @@ int res_outcome_parse(const char *name, size_t len);
  */
 res_outcome_e res_outcome_status(unsigned status, int own_key);
 
+/*
+ * The class of a gRPC status code, as in the "grpc-status" header or trailer;
+ * unknown ones above 16 are the server's fault.  own_key: as above.
+ */
+res_outcome_e res_outcome_grpc(unsigned code, int own_key);
+
 
 #endif /* RES_OUTCOME_H_INCLUDED */

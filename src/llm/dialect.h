@@ -24,6 +24,8 @@ typedef struct {
     unsigned              whole:1;   /* the body is all there */
     unsigned              own_key:1; /* called with the provider's own key */
     unsigned              retry_after:1;  /* the answer names a wait */
+    unsigned              grpc;      /* status code of a gRPC answer, 0: OK, or
+                                        it is none, or not known yet */
 } llm_answer_t;
 
 
