@@ -98,9 +98,10 @@ ngx_http_resilience_cache_init(ngx_conf_t *cf,
             && !(conf->cache_methods & NGX_HTTP_POST))
         {
             ngx_log_error(NGX_LOG_WARN, cf->log, 0,
-                          "provider \"%V\" in %s:%ui has a cache, but its "
-                          "requests are POST, which is not cached; add "
-                          "\"proxy_cache_methods POST\"", &providers[i]->name,
+                          "provider \"%V\" has a cache, but its requests are "
+                          "POST and thus not cached, add "
+                          "\"proxy_cache_methods POST\" in %s:%ui",
+                          &providers[i]->name,
                           providers[i]->place.file, providers[i]->place.line);
         }
     }
@@ -512,11 +513,13 @@ ngx_http_resilience_cache_header(ngx_http_resilience_attempt_t *a)
     r = a->request;
     u = r->upstream;
 
-    if (a->create_key == NULL || u == NULL || r->cached || r->cache == NULL) {
+    if (a->create_key == NULL || u == NULL || r->cached) {
         return;
     }
 
-    if (ngx_http_resilience_filter_events(r)
+    if (r->cache == NULL
+        || (ngx_http_resilience_filter_events(r)
+            && !u->conf->buffering)
         || (r->cache->valid_sec == 0
             && ngx_http_file_cache_valid(u->conf->cache_valid,
                                          u->headers_in.status_n)

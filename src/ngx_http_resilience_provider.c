@@ -17,7 +17,7 @@
  */
 
 
-#define NGX_HTTP_RESILIENCE_SETTINGS  4096   /* bytes of text, at most */
+#define NGX_HTTP_RESILIENCE_SETTINGS  8192   /* bytes of text, at most */
 
 
 static ngx_http_conf_ctx_t *ngx_http_resilience_provider_server(
@@ -64,15 +64,16 @@ static ngx_str_t  ngx_http_resilience_provider_settings = ngx_string(
 static struct {
     const char  *module;
     const char  *prefix;
+    ngx_uint_t   headers;
     ngx_uint_t   buffering;
     ngx_uint_t   ssl;
 } ngx_http_resilience_provider_protocols[] = {
-    { "ngx_http_grpc_module", "grpc", 0, 1 },
-    { "ngx_http_fastcgi_module", "fastcgi", 1, 0 },
-    { "ngx_http_uwsgi_module", "uwsgi", 1, 0 },
-    { "ngx_http_scgi_module", "scgi", 1, 0 },
-    { "ngx_http_memcached_module", "memcached", 0, 0 },
-    { NULL, NULL, 0, 0 }
+    { "ngx_http_grpc_module", "grpc", 1, 0, 1 },
+    { "ngx_http_fastcgi_module", "fastcgi", 1, 1, 0 },
+    { "ngx_http_uwsgi_module", "uwsgi", 1, 1, 0 },
+    { "ngx_http_scgi_module", "scgi", 1, 1, 0 },
+    { "ngx_http_memcached_module", "memcached", 0, 0, 0 },
+    { NULL, NULL, 0, 0, 0 }
 };
 
 
@@ -354,6 +355,12 @@ ngx_http_resilience_provider_protocol(ngx_conf_t *cf, u_char *p, u_char *last,
     p = ngx_slprintf(p, last, "%s_connect_timeout 1h;%s_send_timeout 1h;"
                      "%s_read_timeout 1h;%s_next_upstream off;",
                      prefix, prefix, prefix, prefix);
+
+    if (ngx_http_resilience_provider_protocols[n].headers) {
+        p = ngx_slprintf(p, last, "%s_ignore_headers X-Accel-Redirect"
+                         " X-Accel-Expires X-Accel-Limit-Rate"
+                         " X-Accel-Buffering X-Accel-Charset;", prefix);
+    }
 
     if (ngx_http_resilience_provider_protocols[n].buffering) {
         p = ngx_slprintf(p, last, "%s_buffering off;", prefix);

@@ -267,10 +267,10 @@ ngx_http_resilience_stale_init(ngx_conf_t *cf,
 
         if (n == chains[i]->steps.nelts) {
             ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
-                          "\"fallback stale\" of chain \"%V\" in %s:%ui has "
-                          "nothing to answer with, none of its providers has "
-                          "a \"proxy_cache\"", &chains[i]->name,
-                          chains[i]->place.file, chains[i]->place.line);
+                          "no provider of chain \"%V\" has a \"proxy_cache\" "
+                          "for \"fallback stale\" to answer from in %s:%ui",
+                          &chains[i]->name, chains[i]->place.file,
+                          chains[i]->place.line);
             return NGX_ERROR;
         }
     }

@@ -119,6 +119,11 @@ for my $protocol (qw(http fastcgi uwsgi scgi memcached)) {
         $on->($a, { $protocol eq 'http' ? 'close_before_header' : 'close', 1 });
         is($c->get('/x')->body, 'from b', 'a connection that is closed');
 
+        if ($protocol =~ /cgi/) {
+            $on->($a, { body => 'as it is', redirect => '/short/' });
+            is($c->get('/x')->body, 'as it is', 'X-Accel-Redirect');
+        }
+
         $on->($a, { silent => 1 });
         is($c->get('/short/')->body, 'from b', 'a provider that is silent');
 
@@ -200,7 +205,8 @@ E
     is($seen->($a)->{last}{text}, 'question', 'unary: request');
     is($seen->($a)->{last}{metadata}{own}, 'x', 'unary: metadata');
 
-    $both->({ messages => [ map { "m$_" } 1 .. 50 ], trailers => { note => 'end' } });
+    $both->({ messages => [ map { "m$_" } 1 .. 50 ],
+              trailers => { note => 'end' } });
     $r = $call->('once', method => 'stream');
     is($r->{code}, 0, 'stream: status');
     is_deeply($r->{messages}, [ map { "m$_" } 1 .. 50 ], 'stream: messages');

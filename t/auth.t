@@ -10,7 +10,8 @@ use Resilience::Test;
 my $auth = upstream();
 my $app = upstream({ body => 'secret' });
 
-my $n = nginx(vars => { AUTH => $auth->port, APP => $app->port }, http => <<'E');
+my %vars = (AUTH => $auth->port, APP => $app->port);
+my $n = nginx(vars => \%vars, http => <<'E');
     resilience_policy auth {
         timeout attempt=300ms total=1s;
         retry 1 base=1ms max=2ms;

@@ -80,7 +80,8 @@ my $n = nginx(vars => { A => $a->port, B => $b->port },
                              fallback 200 '{"ok":0}' type=application/ld+json; }
     resilience_chain plain { policy once; provider a; fallback 429 "busy"; }
     resilience_chain void  { policy once; provider a; fallback 503 ""; }
-    resilience_chain trips { policy trips; provider trips; fallback 503 "busy"; }
+    resilience_chain trips { policy trips; provider trips;
+                             fallback 503 "busy"; }
     resilience_chain llm   { policy once; provider llm; fallback 503; }
 
     server {

@@ -76,6 +76,14 @@ my $n = nginx(vars => { A => $a->port, B => $b->port, CACHE => $cache },
         proxy_cache_methods POST;
         %%CACHE%%
     }
+    resilience_provider streams {
+        llm_dialect openai;
+        llm_key sk-a;
+        resilience_endpoint http://127.0.0.1:%%A%%;
+        proxy_buffering on;
+        proxy_cache_methods POST;
+        %%CACHE%%
+    }
     resilience_provider own {
         resilience_endpoint http://127.0.0.1:%%A%%;
         proxy_cache_methods GET HEAD POST;
@@ -97,6 +105,7 @@ my $n = nginx(vars => { A => $a->port, B => $b->port, CACHE => $cache },
                                 fallback stale; }
     resilience_chain locked { policy short; provider locked; provider b; }
     resilience_chain chat { policy once; provider chat; fallback stale; }
+    resilience_chain streams { policy once; provider streams; fallback stale; }
     resilience_chain own { policy once; provider own; fallback stale; }
 
     server {
@@ -115,6 +124,7 @@ my $n = nginx(vars => { A => $a->port, B => $b->port, CACHE => $cache },
         location /negative/ { resilience_pass negative; }
         location /locked/   { resilience_pass locked; }
         location /v1/       { resilience_pass chat; }
+        location /streams/  { resilience_pass streams; }
         location /own/      { resilience_pass own; }
         location = /status  { resilience_status; }
         location = /metrics { resilience_status prometheus; }
@@ -372,12 +382,25 @@ my @filter = ($ask[0], { %{ $ask[1] }, temperature => 2 });
 $a->on('/', $openai);
 like($c->post(@$_)->body, qr/"ok"/, 'an answer of an LLM')
     for \@ask, \@filter;
+my %streams = (good => {}, cut => { end => 'no_terminal' });
+for my $how (sort keys %streams) {
+    $a->on('/', { openai => { content => 'one two' }, %{ $streams{$how} } });
+    like($c->post("/streams/$how", { %{ $ask[1] }, stream => \1 })->body,
+        $how eq 'good' ? qr/\[DONE\]/ : qr/"error"/, "a stream, $how");
+}
 expire();
 $a->on('/', 503);
 $r = $c->post(@ask);
 is($r->status, 200, 'openai: status');
 like($r->body, qr/"ok"/, 'openai: body');
 is($r->header('x-data-source'), 'cache', 'openai: X-Data-Source');
+
+$r = $c->post('/streams/good', { %{ $ask[1] }, stream => \1 });
+is($r->status, 200, 'a stream that was buffered');
+like($r->body, qr/"one.*\[DONE\]/s, 'is stored');
+is($r->header('x-data-source'), 'cache', 'a stream: X-Data-Source');
+is($c->post('/streams/cut', { %{ $ask[1] }, stream => \1 })->status, 503,
+    'one that was cut off is not');
 
 my @other = ($ask[0], { %{ $ask[1] }, temperature => 1 });
 is($c->post(@other)->status, 503, 'another prompt');
@@ -406,6 +429,14 @@ ok($a->wait_stalled(1), 'a stream that stands still');
 ok($s->wait_events(1), 'is passed on as it comes');
 $c->close;
 
+for my $how ([ POST => 'that is not stored' ], [ GET => 'with no-store' ]) {
+    $a->on('/', { body => 'x' x 10, stall_after_bytes => 5,
+                  headers => { 'Cache-Control' => 'no-store' } });
+    $s = $c->start($how->[0] => fresh_path('one'), body => 'x');
+    ok($s->wait_bytes(5), "$how->[0] $how->[1] is passed on as it comes");
+    $c->close;
+}
+
 
 # proxy_cache_lock, and an attempt that is given up while it waits for it
 
@@ -430,12 +461,12 @@ like($metrics,
 
 # configuration
 
-config_error(<<'E', qr/"fallback stale" of chain "x" in .* nothing to answer/,
+config_error(<<'E', qr/no provider of chain "x" has a "proxy_cache"/,
     resilience_provider a { resilience_endpoint http://127.0.0.1:1; }
     resilience_chain x { provider a; fallback stale; }
 E
     'no cache');
-config_ok(<<'E', qr/provider "a" .* not cached; add "proxy_cache_methods POST/,
+config_ok(<<'E', qr/provider "a" .* not cached, add "proxy_cache_methods POST/,
     proxy_cache_path %%PREFIX%%/cache keys_zone=c:1m;
     resilience_provider a {
         llm_dialect openai;

@@ -8,7 +8,7 @@ package Resilience::Wire;
 #     $u->count; $u->last_request;                  # { name => value, body }
 #     $u->refuse; $u->accept; $u->forget;
 #
-# An answer: { status, body }, { close => 1 } or { silent => 1 }; memcached has
+# An answer: { status, body, redirect }, { close => 1 } or { silent => 1 }; memcached has
 # { body }, { miss => 1 } and { error => 1 }.
 
 use strict;
@@ -135,7 +135,10 @@ sub cgi {
     my ($answer, $first) = @_;
     my $status = $answer->{status} // 200;
     my $body = $answer->{body} // '';
-    return "$first$status X\r\nContent-Type: text/plain\r\nContent-Length: "
+    $first .= "$status X\r\n";
+    $first .= "X-Accel-Redirect: $answer->{redirect}\r\n"
+        if $answer->{redirect};
+    return "${first}Content-Type: text/plain\r\nContent-Length: "
         . length($body) . "\r\n\r\n$body";
 }
 
