@@ -139,7 +139,9 @@ ngx_http_resilience_answer_trailers(ngx_http_resilience_attempt_t *a)
     }
 
     if (a->grpc && a->outcome == RES_SUCCESS) {
-        a->outcome = ngx_http_resilience_attempt_classify(a);
+        ngx_http_resilience_grpc(a);
+        a->outcome = res_outcome_grpc((unsigned) a->grpc_status,
+                                      a->step->provider->key != NULL);
     }
 }
 

@@ -246,26 +246,26 @@ ngx_http_resilience_fallback_exten(ngx_conf_t *cf, ngx_str_t *path,
 static void
 ngx_http_resilience_fallback_guess(ngx_http_resilience_fallback_t *fallback)
 {
-    u_char  *p, *last;
+    u_char   ch;
+    size_t   i;
 
     if (fallback->typed) {
         return;
     }
 
-    p = fallback->body.data;
-    last = p + fallback->body.len;
+    ch = 0;
 
-    while (p < last && *p <= ' ') {
-        p++;
+    for (i = 0; i < fallback->body.len && ch <= ' '; i++) {
+        ch = fallback->body.data[i];
     }
 
     if ((fallback->exten.len == 4
          && ngx_strncmp(fallback->exten.data, "json", 4) == 0)
-        || (p < last && (*p == '{' || *p == '[')))
+        || ch == '{' || ch == '[')
     {
         ngx_str_set(&fallback->type, "application/json");
 
-    } else if (p < last && *p == '<') {
+    } else if (ch == '<') {
         ngx_str_set(&fallback->type, "text/html");
 
     } else {

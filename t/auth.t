@@ -29,7 +29,6 @@ my $n = nginx(vars => \%vars, http => <<'E');
 
     server {
         listen unix:%%PREFIX%%/auth.sock;
-        access_log off;
         resilience_tenant $http_x_case;
         location / { resilience_pass $http_x_chain; }
     }
