@@ -230,6 +230,7 @@ typedef struct {
     ngx_str_t                        path;    /* of it, goes before the
                                                  request's; often empty */
     ngx_uint_t                       keepalive;
+    ngx_uint_t                       caches;  /* proxy_cache is on */
 } ngx_http_resilience_provider_t;
 
 
@@ -253,6 +254,18 @@ typedef enum {
 } ngx_http_resilience_balance_e;
 
 
+/* the answer of a chain that has no other */
+
+typedef struct {
+    ngx_uint_t                       status;  /* 0: none */
+    ngx_str_t                        body;
+    ngx_str_t                        type;
+    ngx_str_t                        exten;   /* of the file */
+    unsigned                         given:1; /* the body is */
+    unsigned                         typed:1; /* so is the type */
+} ngx_http_resilience_fallback_t;
+
+
 typedef struct {
     ngx_str_t                        name;
     ngx_http_resilience_place_t      place;
@@ -268,9 +281,8 @@ typedef struct {
     ngx_msec_t                       open_wait;  /* when_open; 0: no wait */
     ngx_uint_t                       open_try;
 
-    ngx_uint_t                       fallback_status;  /* 0: none */
-    ngx_str_t                        fallback_body;
-    ngx_str_t                        fallback_type;
+    ngx_uint_t                       stale;   /* fallback stale */
+    ngx_http_resilience_fallback_t   fallback;
 } ngx_http_resilience_chain_t;
 
 
@@ -440,6 +452,7 @@ struct ngx_http_resilience_attempt_s {
 
     res_outcome_e                    outcome;
     ngx_uint_t                       status;     /* HTTP, 0: none came */
+    ngx_uint_t                       grpc_status;  /* 0: OK, or none came */
     const char                      *limit;      /* that ended it, or NULL */
 
     ngx_msec_t                       hint;       /* the provider asks to wait
@@ -456,7 +469,14 @@ struct ngx_http_resilience_attempt_s {
     res_outcome_e                    inner;      /* of an error in a stream
                                                     after commit, or 0 */
 
+    /* of a location with a cache: what was there before ours */
+
+    ngx_http_handler_pt              content_handler;
+    ngx_int_t                      (*create_key)(ngx_http_request_t *r);
+    ngx_int_t                      (*create_request)(ngx_http_request_t *r);
+
     unsigned                         header:1;   /* the header has come */
+    unsigned                         grpc:1;     /* it is gRPC's */
     unsigned                         body:1;     /* a byte that is no white
                                                     space has come */
     unsigned                         whole:1;    /* the body's end has come */
@@ -477,6 +497,8 @@ struct ngx_http_resilience_attempt_s {
                                                     did not ask for */
     unsigned                         committed:1;
     unsigned                         hedge:1;    /* beside a silent one */
+    unsigned                         cached:1;   /* asks the provider's cache
+                                                    and no one else */
     unsigned                         slow:1;     /* was told to be */
     unsigned                         unfair:1;   /* the call's deadline left
                                                     it too little time */
@@ -541,7 +563,9 @@ struct ngx_http_resilience_call_s {
     ngx_uint_t                       hedges;
     ngx_http_resilience_kept_t       kept;
     ngx_array_t                      trace;      /* _trace_t */
-
+    ngx_uint_t                       stale_step; /* whose cache is next */
+    ngx_uint_t                       spent;      /* the status of that, 0: it
+                                                    is not */
     res_outcome_e                    outcome;
 
     ngx_http_resilience_asked_t     *asked;      /* NULL: was not looked at */
@@ -952,25 +976,6 @@ ngx_http_resilience_model_t *ngx_http_resilience_model_match(
 /* the attempt's path and arguments: the provider's model, the endpoint's path */
 ngx_int_t ngx_http_resilience_uri(ngx_http_resilience_attempt_t *a);
 
-/* ngx_http_resilience_answer.c */
-
-/* the attempt's header becomes the client's */
-ngx_int_t ngx_http_resilience_answer_header(ngx_http_resilience_attempt_t *a);
-
-/* the end of an answer that was passed on, as it should be or broken */
-ngx_int_t ngx_http_resilience_answer_end(ngx_http_resilience_attempt_t *a);
-
-/* an error that was kept, or else one of our own; the call is spent */
-ngx_int_t ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
-    ngx_uint_t status);
-
-/* a header of the answer; the value is copied */
-ngx_int_t ngx_http_resilience_answer_add(ngx_http_request_t *r,
-    const char *name, ngx_str_t *value);
-
-ngx_int_t ngx_http_resilience_answer_error(ngx_http_resilience_call_t *call,
-    ngx_uint_t status, const char *code, const char *message);
-
 /* ngx_http_resilience_tenant.c */
 
 char *ngx_http_resilience_tenant(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -1025,6 +1030,9 @@ void ngx_http_resilience_prometheus(ngx_http_resilience_main_conf_t *rmcf,
 /* POST: says something of the breakers */
 ngx_int_t ngx_http_resilience_admin(ngx_http_request_t *r,
     ngx_http_resilience_zone_t *zone);
+
+
+#include "ngx_http_resilience_answer.h"
 
 
 #endif /* NGX_HTTP_RESILIENCE_H_INCLUDED */

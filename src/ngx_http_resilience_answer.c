@@ -12,8 +12,6 @@
 
 static ngx_int_t ngx_http_resilience_answer_copy(ngx_http_request_t *r,
     ngx_http_request_t *sr);
-static ngx_int_t ngx_http_resilience_answer_tell(
-    ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_after(ngx_http_request_t *r,
     ngx_msec_t ms);
 static const char *ngx_http_resilience_answer_why(
@@ -22,8 +20,6 @@ static ngx_int_t ngx_http_resilience_answer_kept(
     ngx_http_resilience_call_t *call);
 static ngx_int_t ngx_http_resilience_answer_broken(
     ngx_http_resilience_attempt_t *a);
-static ngx_int_t ngx_http_resilience_answer_send(ngx_http_request_t *r,
-    ngx_uint_t status, ngx_str_t *type, ngx_str_t *body);
 static ngx_uint_t ngx_http_resilience_answer_paged(ngx_http_request_t *r,
     ngx_uint_t status);
 
@@ -40,6 +36,10 @@ ngx_http_resilience_answer_header(ngx_http_resilience_attempt_t *a)
     if (ngx_http_resilience_answer_copy(r, sr) != NGX_OK
         || ngx_http_resilience_answer_tell(a->call) != NGX_OK)
     {
+        return NGX_ERROR;
+    }
+
+    if (a->cached && ngx_http_resilience_stale_tell(a) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -128,9 +128,33 @@ ngx_http_resilience_answer_copy(ngx_http_request_t *r, ngx_http_request_t *sr)
 }
 
 
+/* gRPC: a status that comes after a message is the outcome still */
+
+void
+ngx_http_resilience_answer_trailers(ngx_http_resilience_attempt_t *a)
+{
+    ngx_http_request_t  *r, *sr;
+
+    r = a->call->request;
+    sr = a->request;
+
+    r->headers_out.trailers = sr->headers_out.trailers;
+
+    if (sr->headers_out.trailers.last == &sr->headers_out.trailers.part) {
+        r->headers_out.trailers.last = &r->headers_out.trailers.part;
+    }
+
+    if (a->grpc && a->outcome == RES_SUCCESS) {
+        ngx_http_resilience_grpc(a);
+        a->outcome = res_outcome_grpc((unsigned) a->grpc_status,
+                                      a->step->provider->key != NULL);
+    }
+}
+
+
 /* resilience_headers */
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_answer_tell(ngx_http_resilience_call_t *call)
 {
     ngx_str_t                        value;
@@ -184,6 +208,7 @@ ngx_http_resilience_answer_end(ngx_http_resilience_attempt_t *a)
     }
 
     if (a->state == NGX_HTTP_RESILIENCE_COMPLETED) {
+        ngx_http_resilience_answer_trailers(a);
         return ngx_http_send_special(r, NGX_HTTP_LAST);
     }
 
@@ -280,23 +305,16 @@ ngx_http_resilience_answer_spent(ngx_http_resilience_call_t *call,
         }
     }
 
-    if (chain->fallback_status) {
-
-        if (ngx_http_resilience_answer_tell(call) != NGX_OK) {
-            return NGX_ERROR;
-        }
-
-        return ngx_http_resilience_answer_send(r, chain->fallback_status,
-                                               &chain->fallback_type,
-                                               &chain->fallback_body);
+    if (chain->fallback.status) {
+        return ngx_http_resilience_fallback_send(call);
     }
 
     if (call->kept.attempt) {
         return ngx_http_resilience_answer_kept(call);
     }
 
-    if (status == NGX_HTTP_SERVICE_UNAVAILABLE && call->refused
-        && ngx_http_resilience_answer_after(r, call->retry_after) != NGX_OK)
+    if (status == NGX_HTTP_SERVICE_UNAVAILABLE
+        && ngx_http_resilience_answer_retry_after(call) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -319,6 +337,30 @@ ngx_http_resilience_answer_after(ngx_http_request_t *r, ngx_msec_t ms)
     value.len = ngx_sprintf(buf, "%M", ngx_max((ms + 999) / 1000, 1)) - buf;
 
     return ngx_http_resilience_answer_add(r, "Retry-After", &value);
+}
+
+
+/*
+ * By the breakers, or by what the providers asked for: the earliest moment at
+ * which one of them might take a request.
+ */
+
+ngx_int_t
+ngx_http_resilience_answer_retry_after(ngx_http_resilience_call_t *call)
+{
+    ngx_msec_t                      wait;
+    ngx_http_resilience_attempt_t  *a;
+
+    wait = call->refused ? ngx_max(call->retry_after, 1) : 0;
+
+    for (a = call->attempt; a; a = a->next) {
+        if (a->hint && (wait == 0 || a->hint < wait)) {
+            wait = a->hint;
+        }
+    }
+
+    return wait ? ngx_http_resilience_answer_after(call->request, wait)
+                : NGX_OK;
 }
 
 
@@ -394,7 +436,7 @@ ngx_http_resilience_answer_kept(ngx_http_resilience_call_t *call)
 
     r->disable_not_modified = 1;
 
-    if (r->method != NGX_HTTP_HEAD) {
+    if (r->method != NGX_HTTP_HEAD && !a->grpc) {
         ngx_http_clear_content_length(r);
         r->headers_out.content_length_n = a->held.size;
     }
@@ -501,7 +543,7 @@ ngx_http_resilience_answer_paged(ngx_http_request_t *r, ngx_uint_t status)
 }
 
 
-static ngx_int_t
+ngx_int_t
 ngx_http_resilience_answer_send(ngx_http_request_t *r, ngx_uint_t status,
     ngx_str_t *type, ngx_str_t *body)
 {

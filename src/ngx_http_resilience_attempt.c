@@ -145,6 +145,10 @@ ngx_http_resilience_attempt_start(ngx_http_resilience_attempt_t *a)
 
     ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_RUNNING);
 
+    if (a->cached) {
+        return NGX_OK;
+    }
+
     (void) ngx_atomic_fetch_add(&a->step->provider->counters->attempts, 1);
 
     a->timer.handler = ngx_http_resilience_attempt_timer;
@@ -166,6 +170,11 @@ ngx_http_resilience_attempt_arm(ngx_http_resilience_attempt_t *a)
 {
     ngx_msec_int_t  due;
     res_outcome_e   outcome;
+
+    if (a->cached) {
+        /* what is on the disk is there at once, and late it is of use, too */
+        return;
+    }
 
     due = ngx_http_resilience_attempt_due(a, &outcome);
     due = ngx_min(due, ngx_http_resilience_attempt_slow(a));
@@ -297,7 +306,10 @@ ngx_http_resilience_attempt_judge(ngx_http_resilience_attempt_t *a,
 
     u = a->request->upstream;
 
-    if (a->request->header_only) {
+    if (a->request->header_only
+        || (rc == NGX_OK && ngx_http_resilience_cache_served(a->request)))
+    {
+        /* an empty body from a cache has no end either */
         a->whole = 1;
     }
 
@@ -377,6 +389,9 @@ ngx_http_resilience_attempt_classify(ngx_http_resilience_attempt_t *a)
                           != NULL);
     answer.whole = a->whole;
     answer.coded = a->coded;
+
+    ngx_http_resilience_grpc(a);
+    answer.grpc = (unsigned) a->grpc_status;
 
     cl = a->held.chain;
 
@@ -492,6 +507,8 @@ ngx_http_resilience_attempt_close(ngx_http_request_t *sr)
 {
     ngx_event_t  *wev;
 
+    ngx_http_resilience_cache_leave(sr);
+
     if (sr->upstream && sr->upstream->cleanup) {
         (*sr->upstream->cleanup)(sr);
         return;
@@ -521,6 +538,8 @@ ngx_http_resilience_attempt_over(ngx_http_resilience_attempt_t *a,
 {
     ngx_http_resilience_attempt_move(a, state);
 
+    ngx_http_resilience_cache_end(a);
+
     ngx_http_resilience_attempt_record(a);
 
     ngx_http_resilience_call_settle(a);
@@ -539,6 +558,16 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
     }
 
     a->recorded = 1;
+
+    if (a->cached) {
+
+        if (a->committed) {
+            (void) ngx_atomic_fetch_add(
+                        &a->step->provider->counters->outcomes[RES_STALE], 1);
+        }
+
+        return;
+    }
 
     res_histogram_record(&a->step->provider->counters->attempt,
                          ngx_current_msec - a->started, ngx_current_msec);
@@ -559,6 +588,11 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
 static res_result_e
 ngx_http_resilience_attempt_result(ngx_http_resilience_attempt_t *a)
 {
+    if (ngx_http_resilience_cache_served(a->request)) {
+        /* the provider was not asked */
+        return RES_RESULT_NEUTRAL;
+    }
+
     if (a->outcome == RES_SUCCESS) {
         return RES_RESULT_SUCCESS;
     }

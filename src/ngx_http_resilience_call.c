@@ -474,10 +474,15 @@ ngx_http_resilience_call_settle(ngx_http_resilience_attempt_t *a)
     call->running--;
     call->settled = a;
 
-    ngx_http_resilience_call_trace(call, a->step->provider, a->outcome,
-                                   a->status, ngx_current_msec - a->started);
+    if (!a->cached || a == call->winner) {
+        ngx_http_resilience_call_trace(call, a->step->provider, a->outcome,
+                                       a->status,
+                                       ngx_current_msec - a->started);
+    }
 
-    if (a->reason != NGX_HTTP_RESILIENCE_SUPERSEDED && a != call->winner) {
+    if (a->reason != NGX_HTTP_RESILIENCE_SUPERSEDED && a != call->winner
+        && !a->cached)
+    {
         ngx_http_resilience_call_failed(call, a);
     }
 
@@ -502,7 +507,7 @@ static void
 ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
     ngx_http_resilience_attempt_t *a)
 {
-    if (a->status >= NGX_HTTP_BAD_REQUEST
+    if ((a->status >= NGX_HTTP_BAD_REQUEST || a->grpc_status)
         && (call->kept.attempt == NULL
             || a->number < call->kept.attempt->number))
     {
@@ -700,21 +705,33 @@ ngx_http_resilience_call_waited(ngx_event_t *ev)
 void
 ngx_http_resilience_call_spent(ngx_http_resilience_call_t *call)
 {
-    ngx_uint_t  status;
+    ngx_int_t  rc;
 
-    status = ngx_http_resilience_call_status(call);
+    if (call->spent == 0) {
 
-    if (call->kept.attempt) {
-        call->outcome = call->kept.attempt->outcome;
+        call->spent = ngx_http_resilience_call_status(call);
+
+        if (call->kept.attempt) {
+            call->outcome = call->kept.attempt->outcome;
+        }
+
+        ngx_log_error(NGX_LOG_ERR, call->request->connection->log, 0,
+                      "chain \"%V\" is spent after %ui attempts: %s, "
+                      "tenant \"%V\"", &call->chain->name, call->attempts,
+                      res_outcome_name(call->outcome), &call->tenant);
     }
 
-    ngx_log_error(NGX_LOG_ERR, call->request->connection->log, 0,
-                  "chain \"%V\" is spent after %ui attempts: %s, tenant \"%V\"",
-                  &call->chain->name, call->attempts,
-                  res_outcome_name(call->outcome), &call->tenant);
+    rc = ngx_http_resilience_stale(call);
 
-    ngx_http_resilience_call_finish(call,
-                               ngx_http_resilience_answer_spent(call, status));
+    if (rc == NGX_OK) {
+        return;
+    }
+
+    if (rc == NGX_DECLINED) {
+        rc = ngx_http_resilience_answer_spent(call, call->spent);
+    }
+
+    ngx_http_resilience_call_finish(call, rc);
 }
 
 

@@ -26,9 +26,6 @@ typedef struct {
 } ngx_http_resilience_chain_cmd_t;
 
 
-#define NGX_HTTP_RESILIENCE_BODY_MAX  (1024 * 1024)
-
-
 static char *ngx_http_resilience_chain_directive(ngx_conf_t *cf,
     ngx_command_t *dummy, void *conf);
 static void ngx_http_resilience_chain_weights(ngx_conf_t *cf,
@@ -42,10 +39,6 @@ static char *ngx_http_resilience_chain_balance(ngx_conf_t *cf,
 static char *ngx_http_resilience_chain_attempts(ngx_conf_t *cf,
     ngx_http_resilience_chain_t *chain);
 static char *ngx_http_resilience_chain_when_open(ngx_conf_t *cf,
-    ngx_http_resilience_chain_t *chain);
-static char *ngx_http_resilience_chain_fallback(ngx_conf_t *cf,
-    ngx_http_resilience_chain_t *chain);
-static char *ngx_http_resilience_chain_file(ngx_conf_t *cf, ngx_str_t *path,
     ngx_http_resilience_chain_t *chain);
 static ngx_http_resilience_chain_t *ngx_http_resilience_chain_add(
     ngx_conf_t *cf, ngx_http_resilience_main_conf_t *rmcf, ngx_str_t *name);
@@ -64,7 +57,7 @@ static ngx_http_resilience_chain_cmd_t  ngx_http_resilience_chain_cmds[] = {
     { ngx_string("balance"), ngx_http_resilience_chain_balance, 1, 1, 0 },
     { ngx_string("attempts"), ngx_http_resilience_chain_attempts, 1, 1, 0 },
     { ngx_string("when_open"), ngx_http_resilience_chain_when_open, 1, 1, 0 },
-    { ngx_string("fallback"), ngx_http_resilience_chain_fallback, 1, 2, 0 },
+    { ngx_string("fallback"), ngx_http_resilience_fallback, 1, 3, 1 },
     { ngx_null_string, NULL, 0, 0, 0 }
 };
 
@@ -432,128 +425,6 @@ ngx_http_resilience_chain_when_open(ngx_conf_t *cf,
     ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                        "invalid value \"%V\" of \"when_open\", use \"fail\", "
                        "\"try\" or \"wait=time\"", &value[1]);
-
-    return NGX_CONF_ERROR;
-}
-
-
-static char *
-ngx_http_resilience_chain_fallback(ngx_conf_t *cf,
-    ngx_http_resilience_chain_t *chain)
-{
-    ngx_int_t   n;
-    ngx_str_t  *value;
-
-    value = cf->args->elts;
-
-    if (ngx_strcmp(value[1].data, "stale") == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"fallback stale\" is not supported yet");
-        return NGX_CONF_ERROR;
-    }
-
-    n = ngx_atoi(value[1].data, value[1].len);
-
-    if (n == NGX_ERROR || n < 200 || n > 599 || n == 204 || n == 304) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid status \"%V\" of \"fallback\", "
-                           "it must be from 200 to 599", &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    chain->fallback_status = n;
-
-    if (cf->args->nelts == 2) {
-        return NGX_CONF_OK;
-    }
-
-    if (value[2].len && value[2].data[0] == '/') {
-        return ngx_http_resilience_chain_file(cf, &value[2], chain);
-    }
-
-    chain->fallback_body = value[2];
-
-    if (value[2].len && (value[2].data[0] == '{' || value[2].data[0] == '[')) {
-        ngx_str_set(&chain->fallback_type, "application/json");
-
-    } else {
-        ngx_str_set(&chain->fallback_type, "text/plain");
-    }
-
-    return NGX_CONF_OK;
-}
-
-
-/* read now: when it is needed, the disk may be what is broken */
-
-static char *
-ngx_http_resilience_chain_file(ngx_conf_t *cf, ngx_str_t *path,
-    ngx_http_resilience_chain_t *chain)
-{
-    off_t            size;
-    ssize_t          n;
-    ngx_fd_t         fd;
-    ngx_file_info_t  fi;
-
-    fd = ngx_open_file(path->data, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
-
-    if (fd == NGX_INVALID_FILE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_open_file_n " \"%V\" failed", path);
-        return NGX_CONF_ERROR;
-    }
-
-    if (ngx_fd_info(fd, &fi) == NGX_FILE_ERROR || !ngx_is_file(&fi)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "fallback \"%V\" is not a file", path);
-        goto failed;
-    }
-
-    size = ngx_file_size(&fi);
-
-    if (size > NGX_HTTP_RESILIENCE_BODY_MAX) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "fallback \"%V\" is over %d bytes", path,
-                           NGX_HTTP_RESILIENCE_BODY_MAX);
-        goto failed;
-    }
-
-    chain->fallback_body.data = ngx_pnalloc(cf->pool, size + 1);
-    if (chain->fallback_body.data == NULL) {
-        goto failed;
-    }
-
-    n = ngx_read_fd(fd, chain->fallback_body.data, size);
-
-    if (n != size) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno,
-                           ngx_read_fd_n " \"%V\" failed", path);
-        goto failed;
-    }
-
-    chain->fallback_body.len = n;
-
-    (void) ngx_close_file(fd);
-
-    if (path->len > 5
-        && ngx_strcmp(path->data + path->len - 5, ".json") == 0)
-    {
-        ngx_str_set(&chain->fallback_type, "application/json");
-
-    } else if (path->len > 5
-               && ngx_strcmp(path->data + path->len - 5, ".html") == 0)
-    {
-        ngx_str_set(&chain->fallback_type, "text/html");
-
-    } else {
-        ngx_str_set(&chain->fallback_type, "text/plain");
-    }
-
-    return NGX_CONF_OK;
-
-failed:
-
-    (void) ngx_close_file(fd);
 
     return NGX_CONF_ERROR;
 }

@@ -119,6 +119,15 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
         ngx_http_resilience_hint(a);
     }
 
+    ngx_http_resilience_cache_header(a);
+
+    if (a->cached && !ngx_http_resilience_stale_fits(a)) {
+        a->judged = 1;
+        a->outcome = RES_CANCELLED;
+        r->header_sent = 1;
+        return NGX_OK;
+    }
+
     if (ngx_http_resilience_filter_at_once(a)) {
         return ngx_http_resilience_filter_commit(a,
                                       ngx_http_resilience_attempt_classify(a));
@@ -154,6 +163,11 @@ ngx_http_resilience_filter_at_once(ngx_http_resilience_attempt_t *a)
     if (provider->dialect->event == NULL) {
 
         outcome = ngx_http_resilience_attempt_classify(a);
+
+        if (a->grpc && outcome == RES_SUCCESS) {
+            /* a message may follow, or a status that says something else */
+            return 0;
+        }
 
         return outcome == RES_SUCCESS
                || !ngx_http_resilience_route_moves_on(a, outcome);
@@ -194,15 +208,24 @@ ngx_http_resilience_filter_coded(ngx_http_request_t *sr)
 static ngx_uint_t
 ngx_http_resilience_filter_stream(ngx_http_request_t *sr)
 {
-    ngx_str_t                      *type;
     ngx_http_resilience_attempt_t  *a;
 
     a = ngx_http_resilience_get_attempt(sr);
-    type = &sr->headers_out.content_type;
 
     return a->step->provider->dialect->event
            && sr->headers_out.status == NGX_HTTP_OK
-           && type->len >= sizeof("text/event-stream") - 1
+           && ngx_http_resilience_filter_events(sr);
+}
+
+
+ngx_uint_t
+ngx_http_resilience_filter_events(ngx_http_request_t *sr)
+{
+    ngx_str_t  *type;
+
+    type = &sr->headers_out.content_type;
+
+    return type->len >= sizeof("text/event-stream") - 1
            && ngx_strncasecmp(type->data, (u_char *) "text/event-stream",
                               sizeof("text/event-stream") - 1)
               == 0;
@@ -239,7 +262,7 @@ static ngx_int_t
 ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
     res_outcome_e outcome)
 {
-    a->outcome = outcome;
+    a->outcome = a->cached ? RES_STALE : outcome;
     ngx_http_resilience_attempt_move(a, NGX_HTTP_RESILIENCE_COMMITTED);
 
     ngx_http_resilience_call_won(a);
@@ -247,11 +270,14 @@ ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
     a->committed = 1;
     a->first_byte = ngx_current_msec - a->started;
 
-    res_histogram_record(&a->step->provider->counters->first_byte,
-                         a->first_byte, ngx_current_msec);
+    if (!ngx_http_resilience_cache_served(a->request)) {
 
-    if (outcome == RES_SUCCESS) {
-        ngx_http_resilience_permit_commit(a);
+        res_histogram_record(&a->step->provider->counters->first_byte,
+                             a->first_byte, ngx_current_msec);
+
+        if (outcome == RES_SUCCESS) {
+            ngx_http_resilience_permit_commit(a);
+        }
     }
 
     if (a->advice & LLM_ADVICE_MISFIT) {
@@ -363,6 +389,12 @@ ngx_http_resilience_filter_hold(ngx_http_resilience_attempt_t *a,
     res_outcome_e   outcome;
 
     ngx_http_resilience_filter_look(a, in);
+
+    if (a->grpc && a->status == NGX_HTTP_OK
+        && ngx_http_resilience_filter_size(in))
+    {
+        return ngx_http_resilience_filter_release(a, RES_SUCCESS, in);
+    }
 
     if (ngx_http_resilience_filter_too_much(a, in)) {
         a->overflow = 1;
@@ -664,6 +696,8 @@ ngx_http_resilience_filter_output(ngx_http_resilience_attempt_t *a,
         if (!a->broken && (a->sse == NULL || a->terminal)) {
             cl->buf->last_buf = 1;
             a->ended = 1;
+
+            ngx_http_resilience_answer_trailers(a);
         }
     }
 
@@ -714,7 +748,8 @@ ngx_http_resilience_filter_complete(ngx_http_resilience_attempt_t *a)
 
     u = a->request->upstream;
 
-    if (a->ended || u == NULL) {
+    if (a->ended || u == NULL || a->grpc) {
+        /* of gRPC, trailers tell how it went */
         return a->ended;
     }
 

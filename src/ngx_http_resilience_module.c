@@ -272,6 +272,12 @@ ngx_http_resilience_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    if (ngx_http_resilience_cache_init(cf, rmcf) != NGX_OK
+        || ngx_http_resilience_stale_init(cf, rmcf) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
     /* no one pays for what no one uses */
 
     if (rmcf->zone_name.len == 0 && rmcf->providers.nelts == 0

@@ -332,7 +332,7 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
 
     cell = ngx_http_resilience_permit_cell(zone, &a->ticket);
 
-    if (cell) {
+    if (cell && !ngx_http_resilience_cache_served(a->request)) {
         ngx_http_resilience_permit_measure(a, cell);
     }
 

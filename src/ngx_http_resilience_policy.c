@@ -366,7 +366,8 @@ ngx_http_resilience_policy_classes(ngx_conf_t *cf, uint32_t *mask)
         }
 
         if (outcome == RES_SUCCESS || outcome == RES_CLIENT_ABORT
-            || outcome == RES_CANCELLED || outcome == RES_SHUTDOWN)
+            || outcome == RES_CANCELLED || outcome == RES_SHUTDOWN
+            || outcome == RES_STALE)
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "outcome class \"%V\" cannot be in \"%V\", "

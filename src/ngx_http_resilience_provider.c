@@ -17,10 +17,15 @@
  */
 
 
+#define NGX_HTTP_RESILIENCE_SETTINGS  8192   /* bytes of text, at most */
+
+
 static ngx_http_conf_ctx_t *ngx_http_resilience_provider_server(
     ngx_conf_t *cf, ngx_http_resilience_main_conf_t *rmcf);
 static char *ngx_http_resilience_provider_defaults(ngx_conf_t *cf,
     ngx_http_conf_ctx_t *ctx);
+static u_char *ngx_http_resilience_provider_protocol(ngx_conf_t *cf,
+    u_char *p, u_char *last, ngx_uint_t n, const char *ca);
 static char *ngx_http_resilience_provider_body(ngx_conf_t *cf,
     ngx_http_conf_ctx_t *ctx, ngx_http_resilience_provider_t *provider);
 static char *ngx_http_resilience_provider_check(ngx_conf_t *cf,
@@ -52,6 +57,24 @@ static ngx_str_t  ngx_http_resilience_provider_settings = ngx_string(
     "proxy_ignore_headers X-Accel-Redirect X-Accel-Expires"
     " X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;"
 );
+
+
+/* the same for what else a location may pass to, if nginx has it */
+
+static struct {
+    const char  *module;
+    const char  *prefix;
+    ngx_uint_t   headers;
+    ngx_uint_t   buffering;
+    ngx_uint_t   ssl;
+} ngx_http_resilience_provider_protocols[] = {
+    { "ngx_http_grpc_module", "grpc", 1, 0, 1 },
+    { "ngx_http_fastcgi_module", "fastcgi", 1, 1, 0 },
+    { "ngx_http_uwsgi_module", "uwsgi", 1, 1, 0 },
+    { "ngx_http_scgi_module", "scgi", 1, 1, 0 },
+    { "ngx_http_memcached_module", "memcached", 0, 0, 0 },
+    { NULL, NULL, 0, 0, 0 }
+};
 
 
 /* where the systems keep their certificate authorities in one file */
@@ -272,8 +295,9 @@ static char *
 ngx_http_resilience_provider_defaults(ngx_conf_t *cf, ngx_http_conf_ctx_t *ctx)
 {
     char             **name;
-    u_char            *p;
+    u_char            *p, *last;
     ngx_str_t          text;
+    ngx_uint_t         n;
     ngx_file_info_t    fi;
 
     for (name = ngx_http_resilience_ca_files; *name; name++) {
@@ -282,25 +306,78 @@ ngx_http_resilience_provider_defaults(ngx_conf_t *cf, ngx_http_conf_ctx_t *ctx)
         }
     }
 
-    text.len = ngx_http_resilience_provider_settings.len
-               + sizeof("proxy_ssl_trusted_certificate ;") - 1
-               + (*name ? ngx_strlen(*name) : 0);
-
-    text.data = ngx_pnalloc(cf->pool, text.len);
+    text.data = ngx_pnalloc(cf->pool, NGX_HTTP_RESILIENCE_SETTINGS);
     if (text.data == NULL) {
         return NGX_CONF_ERROR;
     }
+
+    last = text.data + NGX_HTTP_RESILIENCE_SETTINGS;
 
     p = ngx_cpymem(text.data, ngx_http_resilience_provider_settings.data,
                    ngx_http_resilience_provider_settings.len);
 
     if (*name) {
-        p = ngx_sprintf(p, "proxy_ssl_trusted_certificate %s;", *name);
+        p = ngx_slprintf(p, last, "proxy_ssl_trusted_certificate %s;", *name);
+    }
+
+    for (n = 0; ngx_http_resilience_provider_protocols[n].module; n++) {
+        p = ngx_http_resilience_provider_protocol(cf, p, last, n, *name);
     }
 
     text.len = p - text.data;
 
     return ngx_http_resilience_provider_text(cf, ctx, NGX_HTTP_SRV_CONF, &text);
+}
+
+
+static u_char *
+ngx_http_resilience_provider_protocol(ngx_conf_t *cf, u_char *p, u_char *last,
+    ngx_uint_t n, const char *ca)
+{
+    const char   *prefix;
+    ngx_uint_t    i;
+
+    for (i = 0; /* void */; i++) {
+
+        if (cf->cycle->modules[i] == NULL) {
+            return p;
+        }
+
+        if (ngx_strcmp(cf->cycle->modules[i]->name,
+                       ngx_http_resilience_provider_protocols[n].module)
+            == 0)
+        {
+            break;
+        }
+    }
+
+    prefix = ngx_http_resilience_provider_protocols[n].prefix;
+
+    p = ngx_slprintf(p, last, "%s_connect_timeout 1h;%s_send_timeout 1h;"
+                     "%s_read_timeout 1h;%s_next_upstream off;",
+                     prefix, prefix, prefix, prefix);
+
+    if (ngx_http_resilience_provider_protocols[n].headers) {
+        p = ngx_slprintf(p, last, "%s_ignore_headers X-Accel-Redirect"
+                         " X-Accel-Expires X-Accel-Limit-Rate"
+                         " X-Accel-Buffering X-Accel-Charset;", prefix);
+    }
+
+    if (ngx_http_resilience_provider_protocols[n].buffering) {
+        p = ngx_slprintf(p, last, "%s_buffering off;", prefix);
+    }
+
+    if (ngx_http_resilience_provider_protocols[n].ssl) {
+        p = ngx_slprintf(p, last, "%s_ssl_server_name on;%s_ssl_verify on;"
+                         "%s_ssl_verify_depth 5;", prefix, prefix, prefix);
+
+        if (ca) {
+            p = ngx_slprintf(p, last, "%s_ssl_trusted_certificate %s;",
+                             prefix, ca);
+        }
+    }
+
+    return p;
 }
 
 

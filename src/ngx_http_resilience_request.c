@@ -275,6 +275,14 @@ ngx_http_resilience_request_deadline(ngx_http_resilience_attempt_t *a)
 }
 
 
+ngx_uint_t
+ngx_http_resilience_request_credential(ngx_table_elt_t *h)
+{
+    return ngx_http_resilience_request_listed(ngx_http_resilience_credentials,
+                                              h);
+}
+
+
 static ngx_uint_t
 ngx_http_resilience_request_listed(ngx_str_t *list, ngx_table_elt_t *h)
 {

@@ -64,6 +64,11 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
 
     a = call->settled;
 
+    if (a->cached && call->winner == NULL) {
+        ngx_http_resilience_stale_missed(a);
+        return;
+    }
+
     call->outcome = a->outcome;
 
     if (call->winner) {
@@ -81,7 +86,7 @@ ngx_http_resilience_route_on(ngx_http_resilience_call_t *call)
                                            NGX_HTTP_RESILIENCE_NOT_IDEMPOTENT);
         }
 
-        if (a->status >= NGX_HTTP_BAD_REQUEST) {
+        if (a->status >= NGX_HTTP_BAD_REQUEST || a->grpc_status) {
             call->kept.attempt = a;
         }
 
@@ -135,7 +140,8 @@ ngx_http_resilience_route_moves_on(ngx_http_resilience_attempt_t *a,
     }
 
     return ((policy->retry_on | policy->fallback_on) & res_bit(outcome)) != 0
-           || a->should_retry || ngx_http_resilience_route_once(a)
+           || a->should_retry || a->cached
+           || ngx_http_resilience_route_once(a)
            || ngx_http_resilience_rest_other(a, outcome);
 }
 

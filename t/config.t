@@ -204,7 +204,8 @@ bad('"attempts" directive is duplicate',
 bad('invalid number of attempts "0"', chain => 'provider a; attempts 0;');
 bad('invalid parameter "x=1" of provider "a"', chain => 'provider a x=1;');
 bad('invalid balance "x"', chain => 'provider a; balance x;');
-bad('not supported yet', chain => 'provider a; fallback stale;');
+bad('no provider of chain "c" has a "proxy_cache"',
+    chain => 'provider a; fallback stale;');
 good("balance $_", chain => "provider a; provider b; balance $_;")
     for qw(order weighted least_latency);
 good('a weight',

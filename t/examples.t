@@ -38,11 +38,22 @@ sub accepted {
 
     $text =~ s/(resilience_provider \S+ *\{)([^}]*)/$1 . endpoint($2) . $2/ge;
     $text =~ s{https://[\w.]+\.[a-z]+}{https://127.0.0.1}g;
-    $text =~ s{/etc/nginx/}{%%PREFIX%%/}g;
-    $text =~ s{\blisten (?:127\.0\.0\.1:)?8080;}{listen 127.0.0.1:%%PORT%%;};
+    $text = movable($text);
+    $text =~ s{ http2;}{; http2 on;}g if Resilience::Nginx->version
+        =~ m{nginx/1\.(\d+)\.(\d+)} && ($1 > 25 || $1 == 25 && $2);
 
     config_ok($text, undef, $name, files => {
         map { $_ => "key\n" } qw(keys/openai keys/openrouter) });
+}
+
+# no path of the system's is touched
+sub movable {
+    my ($text) = @_;
+    $text =~ s{/etc/nginx/}{%%PREFIX%%/}g;
+    $text =~ s{/var/cache/nginx/}{%%PREFIX%%/}g;
+    $text =~ s{unix:/run/}{unix:%%PREFIX%%/}g;
+    $text =~ s{\b(listen +)(?:127\.0\.0\.1:)?8080\b}{${1}127.0.0.1:%%PORT2%%};
+    return $text;
 }
 
 # a provider that says no address has its dialect's
@@ -80,7 +91,7 @@ sub placed {
     my ($place, $example) = @_;
     my $address = 'resilience_endpoint http://127.0.0.1;';
 
-    $example =~ s{/etc/nginx/}{%%PREFIX%%/}g;
+    $example = movable($example);
     $example =~ s{https://[\w.]+\.[a-z]+}{https://127.0.0.1}g;
     $example =~ s{^(resilience_provider claude \{)}{$1 $address};
 

@@ -10,7 +10,9 @@ use Resilience::Test;
 my $a = upstream();
 my $b = upstream();
 
-my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
+my $n = nginx(vars => { A => $a->port, B => $b->port },
+    files => { 'Busy.HTML' => '<p>busy</p>', 'busy.x' => 'x',
+               noext => ' {"busy":1}' }, http => <<'E');
     log_format call '$resilience_trace|$resilience_outcome|$resilience_provider'
                     '|$resilience_attempts|$status|$uri';
     access_log %%PREFIX%%/access.log call;
@@ -36,6 +38,15 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
     resilience_provider a { resilience_endpoint http://127.0.0.1:%%A%%; }
     resilience_provider b { resilience_endpoint http://127.0.0.1:%%B%%; }
 
+    resilience_provider llm {
+        llm_dialect openai;
+        llm_key x;
+        resilience_endpoint http://127.0.0.1:%%A%%;
+    }
+
+    resilience_provider trips { resilience_endpoint http://127.0.0.1:%%A%%; }
+    resilience_policy trips { retry 0; breaker failures=1 open=100s; }
+
     resilience_provider fresh {
         resilience_endpoint http://127.0.0.1:%%A%% keepalive=0;
     }
@@ -59,6 +70,19 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
         fallback 503 '{"error":"busy"}';
     }
     resilience_chain empty { policy once; provider a; fallback 502; }
+    resilience_chain file  { policy once; provider a;
+                             fallback 503 %%PREFIX%%/Busy.HTML; }
+    resilience_chain types { policy once; provider a;
+                             fallback 503 %%PREFIX%%/busy.x; }
+    resilience_chain guess { policy once; provider a;
+                             fallback 503 %%PREFIX%%/noext; }
+    resilience_chain typed { policy once; provider a;
+                             fallback 200 '{"ok":0}' type=application/ld+json; }
+    resilience_chain plain { policy once; provider a; fallback 429 "busy"; }
+    resilience_chain void  { policy once; provider a; fallback 503 ""; }
+    resilience_chain trips { policy trips; provider trips;
+                             fallback 503 "busy"; }
+    resilience_chain llm   { policy once; provider llm; fallback 503; }
 
     server {
         listen 127.0.0.1:%%PORT%%;
@@ -72,6 +96,10 @@ my $n = nginx(vars => { A => $a->port, B => $b->port }, http => <<'E');
         location /few/   { resilience_pass few; }
         location /page/  { resilience_pass page; }
         location /empty/ { resilience_pass empty; }
+        location /static/ {
+            types { text/x-own x; text/html html; }
+            resilience_pass $arg_chain;
+        }
         location /var/   { resilience_pass $arg_chain; }
         location /fresh/ { resilience_pass fresh; }
         location /twin/  { resilience_pass twin; }
@@ -220,7 +248,52 @@ is($r->header('content-type'), 'application/json', 'fallback type');
 
 $r = $c->get('/empty/');
 is($r->status, 502, 'fallback without a body');
-is($r->body, '', 'empty body');
+is($r->json->{status}, 502, 'a problem instead');
+
+for my $case (
+    [ file  => 503, '<p>busy</p>', 'text/html' ],
+    [ types => 503, 'x',           'text/x-own' ],
+    [ guess => 503, ' {"busy":1}', 'application/json' ],
+    [ typed => 200, '{"ok":0}',    'application/ld+json' ],
+    [ plain => 429, 'busy',        'text/plain' ],
+    [ void  => 503, '',            'text/plain' ],
+) {
+    my ($chain, $status, $body, $type) = @$case;
+    answers([ 500 ]);
+    $r = $c->get("/static/?chain=$chain");
+    is($r->status, $status, "$chain: status");
+    is($r->body, $body, "$chain: body");
+    is($r->header('content-type'), $type, "$chain: type");
+    is($r->header('cache-control'), 'no-store', "$chain: Cache-Control");
+    is($r->header('x-data-source'), 'static', "$chain: X-Data-Source");
+    is($r->header('retry-after'), undef, "$chain: no Retry-After is known");
+    is($r->header('x-resilience-outcome'), 'server_error', "$chain: outcome");
+
+    $r = $c->head("/static/?chain=$chain");
+    is($r->status, $status, "$chain: status of HEAD");
+    is($r->header('content-length'), length $body, "$chain: length of HEAD");
+}
+
+answers([ { status => 503, headers => { 'Retry-After' => 7 } } ]);
+is($c->get('/static/?chain=file')->header('retry-after'), 7,
+    'Retry-After of a provider');
+is($c->get('/static/?chain=typed')->header('retry-after'), undef,
+    'goes with an error only');
+
+answers([ 500 ]);
+$c->get('/static/?chain=trips');
+$r = $c->get('/static/?chain=trips');
+is($r->body, 'busy', 'an open breaker');
+like($r->header('retry-after') // '', qr/^1\d\d\z/,
+    'Retry-After of the breaker');
+
+answers([ 500 ]);
+$r = $c->get('/static/?chain=llm');
+is($r->status, 503, 'dialect: status');
+like($r->body, qr/"error":\s*\{/, 'dialect: body');
+is($r->header('content-type'), 'application/json', 'dialect: type');
+is($r->header('x-data-source'), 'static', 'dialect: X-Data-Source');
+is($r->header('x-should-retry'), 'false', 'dialect: x-should-retry');
 
 answers([ 503 ]);
 $r = $c->get('/once/', headers => { 'X-Resilience-Fallback' => 'off' });
@@ -290,5 +363,28 @@ for my $method (qw(PUT DELETE)) {
 
 answers([ 500 ]);
 is($c->request(PATCH => '/once/', body => 'x')->status, 500, 'PATCH');
+
+
+# configuration
+
+sub wrong {
+    my ($fallback, $message, $name, @opt) = @_;
+    config_error("resilience_provider a { return 200; }\n"
+        . "resilience_chain x { provider a; $fallback }\n",
+        $message, $name, @opt);
+}
+
+wrong('fallback 503 /nope/nope;', qr/"\/nope\/nope" failed/, 'no file');
+wrong('fallback 503 %%PREFIX%%;', qr/is not a file/, 'a directory');
+wrong('fallback 503 %%PREFIX%%/large;', qr/is over 1048576 bytes/,
+    'a file that is too large', files => { large => 'x' x 1048577 });
+wrong('fallback 100;', qr/invalid status "100" of "fallback"/, 'status 100');
+wrong('fallback 204;', qr/invalid status "204" of "fallback"/, 'status 204');
+wrong('fallback no;', qr/invalid status "no" .* or "stale"/, 'no status');
+wrong('fallback 503 a b;', qr/invalid parameter "b" of "fallback"/,
+    'two bodies');
+wrong('fallback 503 type=;', qr/invalid parameter "type="/, 'empty type');
+wrong('fallback 503 a; fallback 502 b;',
+    qr/"fallback" directive is duplicate in chain "x"/, 'two fallbacks');
 
 done_testing();

@@ -30,7 +30,8 @@ static const char  *res_outcome_names[RES_OUTCOMES] = {
     [RES_NO_PERMIT]        = "no_permit",
     [RES_NO_KEY]           = "no_key",
     [RES_LIMITED]          = "limited",
-    [RES_SHUTDOWN]         = "shutdown"
+    [RES_SHUTDOWN]         = "shutdown",
+    [RES_STALE]            = "stale"
 };
 
 
@@ -87,5 +88,42 @@ res_outcome_status(unsigned status, int own_key)
 
     default:
         return status < 500 ? RES_CLIENT_ERROR : RES_SERVER_ERROR;
+    }
+}
+
+
+res_outcome_e
+res_outcome_grpc(unsigned code, int own_key)
+{
+    switch (code) {
+
+    case 0:  /* OK */
+        return RES_SUCCESS;
+
+    case 1:  /* CANCELLED */
+    case 3:  /* INVALID_ARGUMENT */
+    case 5:  /* NOT_FOUND */
+    case 6:  /* ALREADY_EXISTS */
+    case 9:  /* FAILED_PRECONDITION */
+    case 10: /* ABORTED */
+    case 11: /* OUT_OF_RANGE */
+    case 12: /* UNIMPLEMENTED */
+        return RES_CLIENT_ERROR;
+
+    case 4:  /* DEADLINE_EXCEEDED */
+        return RES_TIMEOUT;
+
+    case 7:  /* PERMISSION_DENIED */
+    case 16: /* UNAUTHENTICATED */
+        return own_key ? RES_AUTH : RES_CLIENT_ERROR;
+
+    case 8:  /* RESOURCE_EXHAUSTED */
+        return RES_RATE_LIMITED;
+
+    case 14: /* UNAVAILABLE */
+        return RES_OVERLOADED;
+
+    default: /* UNKNOWN, INTERNAL, DATA_LOSS */
+        return RES_SERVER_ERROR;
     }
 }

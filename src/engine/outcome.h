@@ -37,6 +37,7 @@ typedef enum {
     RES_NO_KEY,
     RES_LIMITED,
     RES_SHUTDOWN,            /* this process ends */
+    RES_STALE,               /* an earlier answer, from a cache */
     RES_OUTCOMES             /* how many there are */
 } res_outcome_e;
 
@@ -58,13 +59,22 @@ typedef enum {
     (((uint32_t) 1 << RES_OUTCOMES) - 1                                       \
      - res_bit(RES_SUCCESS) - res_bit(RES_CLIENT_ERROR)                       \
      - res_bit(RES_CONTEXT_LENGTH) - res_bit(RES_CONTENT_POLICY)              \
-     - res_bit(RES_CLIENT_ABORT) - res_bit(RES_SHUTDOWN))
+     - res_bit(RES_CLIENT_ABORT) - res_bit(RES_SHUTDOWN)                      \
+     - res_bit(RES_STALE))
 
 /* an attempt that was not let start: the call moves on, whatever it may */
 
 #define RES_REFUSED                                                           \
     (res_bit(RES_BREAKER_OPEN) | res_bit(RES_NO_PERMIT)                       \
      | res_bit(RES_NO_KEY) | res_bit(RES_LIMITED))
+
+/*
+ * Failures that an earlier answer may make up for: none that speaks of the
+ * request, or of who may make it.
+ */
+
+#define RES_STALE_AFTER                                                       \
+    (RES_FAIL_ON | RES_REFUSED | res_bit(RES_RATE_LIMITED))
 
 /* failures that speak of the provider: not of a key, a quota or a request */
 
@@ -94,6 +104,12 @@ int res_outcome_parse(const char *name, size_t len);
  * and not of the client's.
  */
 res_outcome_e res_outcome_status(unsigned status, int own_key);
+
+/*
+ * The class of a gRPC status code, as in the "grpc-status" header or trailer;
+ * unknown ones above 16 are the server's fault.  own_key: as above.
+ */
+res_outcome_e res_outcome_grpc(unsigned code, int own_key);
 
 
 #endif /* RES_OUTCOME_H_INCLUDED */

@@ -28,6 +28,8 @@ typedef struct {
     unsigned              own_key:1; /* called with the provider's own key */
     unsigned              retry_after:1;  /* the answer names a wait */
     unsigned              coded:1;   /* by a Content-Encoding: unreadable */
+    unsigned              grpc;      /* status code of a gRPC answer, 0: OK, or
+                                        it is none, or not known yet */
 } llm_answer_t;
 
 

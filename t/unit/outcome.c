@@ -47,7 +47,8 @@ static const outcome_t  outcomes[] = {
     { "no_permit",        RES_NO_PERMIT,        FALLBACK|UNTOUCHED },
     { "no_key",           RES_NO_KEY,           FALLBACK|UNTOUCHED },
     { "limited",          RES_LIMITED,          FALLBACK|UNTOUCHED },
-    { "shutdown",         RES_SHUTDOWN,         0 }
+    { "shutdown",         RES_SHUTDOWN,         0 },
+    { "stale",            RES_STALE,            0 }
 };
 
 #define OUTCOMES  (sizeof(outcomes) / sizeof(outcomes[0]))
@@ -150,6 +151,17 @@ test_sets(void)
         is_int(sets, outcomes[i].sets, "sets of %s", outcomes[i].name);
     }
 
+    /* an old answer is no way around a refusal */
+
+    is_int(RES_STALE_AFTER & (res_bit(RES_AUTH) | res_bit(RES_QUOTA)
+                              | res_bit(RES_CONTENT_POLICY)
+                              | res_bit(RES_CONTEXT_LENGTH)
+                              | res_bit(RES_CLIENT_ERROR)
+                              | res_bit(RES_NOT_FOUND)
+                              | res_bit(RES_CLIENT_ABORT)
+                              | res_bit(RES_SHUTDOWN)), 0,
+           "no stale answer after a refusal");
+
     is_int((RES_RETRY_ON | RES_FAIL_ON | RES_FALLBACK_ON | RES_UNPROCESSED)
            >> RES_OUTCOMES, 0, "no bit past the last outcome");
 }
@@ -202,12 +214,53 @@ test_statuses(void)
 }
 
 
+static void
+test_grpc(void)
+{
+    unsigned  i;
+
+    static const struct {
+        unsigned       code;
+        res_outcome_e  own;
+        res_outcome_e  foreign;
+    } codes[] = {
+        { 0,   RES_SUCCESS,      RES_SUCCESS },
+        { 1,   RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 2,   RES_SERVER_ERROR, RES_SERVER_ERROR },
+        { 3,   RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 4,   RES_TIMEOUT,      RES_TIMEOUT },
+        { 5,   RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 6,   RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 7,   RES_AUTH,         RES_CLIENT_ERROR },
+        { 8,   RES_RATE_LIMITED, RES_RATE_LIMITED },
+        { 9,   RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 10,  RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 11,  RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 12,  RES_CLIENT_ERROR, RES_CLIENT_ERROR },
+        { 13,  RES_SERVER_ERROR, RES_SERVER_ERROR },
+        { 14,  RES_OVERLOADED,   RES_OVERLOADED },
+        { 15,  RES_SERVER_ERROR, RES_SERVER_ERROR },
+        { 16,  RES_AUTH,         RES_CLIENT_ERROR },
+        { 17,  RES_SERVER_ERROR, RES_SERVER_ERROR },
+        { ~0u, RES_SERVER_ERROR, RES_SERVER_ERROR }
+    };
+
+    for (i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        is_int(res_outcome_grpc(codes[i].code, 1), codes[i].own,
+               "gRPC %u, own key", codes[i].code);
+        is_int(res_outcome_grpc(codes[i].code, 0), codes[i].foreign,
+               "gRPC %u, the client's", codes[i].code);
+    }
+}
+
+
 int
 main(void)
 {
     test_names();
     test_sets();
     test_statuses();
+    test_grpc();
 
     return done_testing();
 }
