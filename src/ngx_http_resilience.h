@@ -170,13 +170,6 @@ typedef enum {
 } ngx_http_resilience_denial_e;
 
 
-typedef enum {
-    NGX_HTTP_RESILIENCE_INPUT = 0,
-    NGX_HTTP_RESILIENCE_OUTPUT,
-    NGX_HTTP_RESILIENCE_DIRECTIONS
-} ngx_http_resilience_direction_e;
-
-
 /*
  * What the zone keeps of a provider.  Attempts and outcomes are counted
  * without a lock, the rest is under the zone's.
@@ -195,7 +188,8 @@ typedef struct {
     ngx_atomic_t                     attempts;
     ngx_atomic_t                     outcomes[RES_OUTCOMES];
 
-    ngx_atomic_t                     tokens[NGX_HTTP_RESILIENCE_DIRECTIONS];
+    ngx_atomic_t                     input_tokens;
+    ngx_atomic_t                     output_tokens;
     ngx_atomic_t                     turn;     /* of its keys */
 
     ngx_atomic_t                     denied[NGX_HTTP_RESILIENCE_DENIALS];

@@ -179,9 +179,19 @@ ngx_http_resilience_attempt_arm(ngx_http_resilience_attempt_t *a)
     due = ngx_http_resilience_attempt_due(a, &outcome);
     due = ngx_min(due, ngx_http_resilience_attempt_slow(a));
 
-    if (due != NGX_MAX_INT_T_VALUE) {
-        ngx_add_timer(&a->timer, (ngx_msec_t) due);
+    if (due == NGX_MAX_INT_T_VALUE) {
+        return;
     }
+
+    /* one that fires earlier looks anew; most attempts end before it does */
+
+    if (a->timer.timer_set
+        && (ngx_msec_int_t) (a->timer.timer.key - ngx_current_msec) <= due)
+    {
+        return;
+    }
+
+    ngx_add_timer(&a->timer, (ngx_msec_t) due);
 }
 
 

@@ -306,15 +306,13 @@ static void
 ngx_http_resilience_metric_tokens(ngx_http_resilience_out_t *out,
     ngx_http_resilience_counters_t *counters)
 {
-    ngx_uint_t  n;
+    ngx_http_resilience_metric_label(out, "llm_tokens_total", counters);
+    ngx_http_resilience_out_printf(out, ",direction=\"input\"} %uA\n",
+                                   counters->input_tokens);
 
-    static const char  *directions[] = { "input", "output" };
-
-    for (n = 0; n < NGX_HTTP_RESILIENCE_DIRECTIONS; n++) {
-        ngx_http_resilience_metric_label(out, "llm_tokens_total", counters);
-        ngx_http_resilience_out_printf(out, ",direction=\"%s\"} %uA\n",
-                                       directions[n], counters->tokens[n]);
-    }
+    ngx_http_resilience_metric_label(out, "llm_tokens_total", counters);
+    ngx_http_resilience_out_printf(out, ",direction=\"output\"} %uA\n",
+                                   counters->output_tokens);
 }
 
 

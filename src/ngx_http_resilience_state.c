@@ -576,7 +576,7 @@ ngx_http_resilience_state_stamp(void)
         sizeof(res_breaker_t),
         offsetof(ngx_http_resilience_counters_t, attempts),
         offsetof(ngx_http_resilience_counters_t, outcomes),
-        offsetof(ngx_http_resilience_counters_t, tokens),
+        offsetof(ngx_http_resilience_counters_t, input_tokens),
         offsetof(ngx_http_resilience_counters_t, epoch),
         offsetof(ngx_http_resilience_counters_t, forced),
         offsetof(ngx_http_resilience_counters_t, breaker),

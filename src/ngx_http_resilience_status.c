@@ -385,8 +385,8 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
 
         ngx_http_resilience_out_printf(out,
                               "},\"tokens\":{\"input\":%uA,\"output\":%uA}",
-                              counters->tokens[NGX_HTTP_RESILIENCE_INPUT],
-                              counters->tokens[NGX_HTTP_RESILIENCE_OUTPUT]);
+                              counters->input_tokens,
+                              counters->output_tokens);
 
         ngx_http_resilience_status_keys(rmcf->zone, providers[i], out);
         ngx_http_resilience_out_printf(out, ",\"retry_denied\":{");

@@ -110,17 +110,16 @@ ngx_http_resilience_usage_pass(ngx_http_resilience_attempt_t *a,
 void
 ngx_http_resilience_usage_record(ngx_http_resilience_attempt_t *a)
 {
-    ngx_atomic_t  *tokens;
+    ngx_http_resilience_counters_t  *counters;
 
-    tokens = a->step->provider->counters->tokens;
+    counters = a->step->provider->counters;
 
     if (a->usage.input > 0) {
-        (void) ngx_atomic_fetch_add(&tokens[NGX_HTTP_RESILIENCE_INPUT],
-                                    a->usage.input);
+        (void) ngx_atomic_fetch_add(&counters->input_tokens, a->usage.input);
     }
 
     if (a->usage.output > 0) {
-        (void) ngx_atomic_fetch_add(&tokens[NGX_HTTP_RESILIENCE_OUTPUT],
+        (void) ngx_atomic_fetch_add(&counters->output_tokens,
                                     a->usage.output);
     }
 }

@@ -463,8 +463,9 @@ ngx_http_resilience_zone_carry(ngx_http_resilience_counters_t *to,
 
     ngx_memcpy((void *) to->outcomes, (void *) from->outcomes,
                sizeof(to->outcomes));
-    ngx_memcpy((void *) to->tokens, (void *) from->tokens,
-               sizeof(to->tokens));
+
+    to->input_tokens = from->input_tokens;
+    to->output_tokens = from->output_tokens;
 
     to->epoch = from->epoch;
     to->forced = from->forced;

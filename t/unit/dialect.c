@@ -608,7 +608,7 @@ static const event_row_t  events[] = {
       LLM_EVENT_USAGE, 0 },
     { OPENAI, "", "{\"choices\":[ ],\"usage\":{}}", LLM_EVENT_USAGE, 0 },
     { OPENAI, "", "{\"choices\":[],\"usage\":null}", LLM_EVENT_NOISE, 0 },
-    { OPENAI, "", "{\"choices\":[{\"delta\":{}}],\"usage\":{\"total_tokens\":29}}",
+    { OPENAI, "", "{\"choices\":[{\"delta\":{}}],\"usage\":{}}",
       LLM_EVENT_NOISE, 0 },
     { OPENAI, "", "{\"choices\":[],\"created\":0,\"id\":\"\",\"model\":\"\","
       "\"prompt_filter_results\":[{\"prompt_index\":0}]}", LLM_EVENT_NOISE,

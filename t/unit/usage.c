@@ -25,7 +25,7 @@ typedef struct {
 static const usage_row_t  rows[] = {
     { OPENAI, "{\"usage\":{\"prompt_tokens\":19,\"completion_tokens\":10,"
       "\"total_tokens\":29}}", 19, 10 },
-    { OPENAI, "{\"id\":\"x\",\"choices\":[],\"usage\" : { \"total_tokens\" : 29 ,"
+    { OPENAI, "{\"id\":\"x\",\"usage\" : { \"total_tokens\" : 29 ,"
       "\"completion_tokens\" : 10 , \"prompt_tokens\" : 19 } }", 19, 10 },
     { OPENAI, "{\"usage\":{\"prompt_tokens\":8,\"total_tokens\":8}}", 8, -1 },
     { OPENAI, "{\"type\":\"response.completed\",\"response\":{\"output\":[],"
@@ -37,10 +37,10 @@ static const usage_row_t  rows[] = {
     { OPENAI, "{\"usage\":null}", -1, -1 },
     { OPENAI, "{\"usage\":3}", -1, -1 },
     { OPENAI, "{\"usage\":{\"type\":\"duration\",\"seconds\":3}}", -1, -1 },
-    { OPENAI, "{\"usage\":{\"prompt_tokens\":-1,\"completion_tokens\":1.5}}", -1,
-      -1 },
-    { OPENAI, "{\"usage\":{\"prompt_tokens\":\"9\",\"completion_tokens\":null}}",
-      -1, -1 },
+    { OPENAI, "{\"usage\":{\"prompt_tokens\":-1,"
+      "\"completion_tokens\":1.5}}", -1, -1 },
+    { OPENAI, "{\"usage\":{\"prompt_tokens\":\"9\","
+      "\"completion_tokens\":null}}", -1, -1 },
     { OPENAI, "{\"usage\":{\"prompt_tokens\":999999999999999,"
       "\"completion_tokens\":1000000000000000}}", 999999999999999, -1 },
     { OPENAI, "{\"choices\":[{\"usage\":{\"prompt_tokens\":1}}]}", -1, -1 },
@@ -59,7 +59,7 @@ static const usage_row_t  rows[] = {
     { ANTHROPIC, "{\"type\":\"message_start\",\"message\":{\"content\":[],"
       "\"usage\":{\"input_tokens\":377,\"cache_creation_input_tokens\":0,"
       "\"cache_read_input_tokens\":null,\"output_tokens\":1}}}", 377, 1 },
-    { ANTHROPIC, "{\"type\":\"message_delta\",\"usage\":{\"output_tokens\":65}}",
+    { ANTHROPIC, "{\"type\":\"x\",\"usage\":{\"output_tokens\":65}}",
       -1, 65 },
     { ANTHROPIC, "{\"usage\":{\"cache_read_input_tokens\":3}}", -1, -1 },
     { ANTHROPIC, "{\"response\":{\"usage\":{\"input_tokens\":3}}}", -1, -1 },
