@@ -38,7 +38,7 @@ sub accepted {
 
     $text =~ s/(resilience_provider \S+ *\{)([^}]*)/$1 . endpoint($2) . $2/ge;
     $text =~ s{https://[\w.]+\.[a-z]+}{https://127.0.0.1}g;
-    $text =~ s{/etc/nginx/}{%%PREFIX%%/}g;
+    $text =~ s{/(?:etc|var/log)/nginx/}{%%PREFIX%%/}g;
     $text =~ s{\blisten (?:127\.0\.0\.1:)?8080;}{listen 127.0.0.1:%%PORT%%;};
 
     config_ok($text, undef, $name, files => {

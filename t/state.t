@@ -290,15 +290,15 @@ cmp_ok($left, '<=', $wait, 'a clock that was set back');
 cmp_ok($left, '>', $wait - 60_000, 'does not tell of any time');
 $wait = $left;
 
-my @names = qw(a b q c);        # of providers, and of chains
+my @four = qw(a b q c);         # providers, and chains
 
 # the size of records that begin with these names
 sub record {
     my ($data, $from) = @_;
     for (my $size = 64; $size < 8192; $size += 8) {
         return $size if !grep {
-            substr($data, $from + $_ * $size, 2) ne "$names[$_]\0"
-        } 0 .. $#names;
+            substr($data, $from + $_ * $size, 2) ne "$four[$_]\0"
+        } 0 .. $#four;
     }
     return;
 }
@@ -307,16 +307,16 @@ sub record {
 sub sizes {
     my ($data) = @_;
     my $p = record($data, $HEAD) or return;
-    my $from = $HEAD + @names * $p;
+    my $from = $HEAD + @four * $p;
     my $chain = record($data, $from) or return;
     my ($chains, $moves) = unpack 'QQ', substr $data, 104, 16;
-    return if $chains != @names;
+    return if $chains != @four;
     $from += $chains * $chain + $moves * $MOVE;
     for (my $c = $CELL + 8; $c < 1024; $c += 8) {
         next if (length($data) - $from) % $c;
         my @bad = grep { my ($len, $number) = unpack 'LL',
                              substr $data, $from + $_ * $c + 64, 8;
-                         $len == 0 || $len > 64 || $number >= @names }
+                         $len == 0 || $len > 64 || $number >= @four }
                   0 .. (length($data) - $from) / $c - 1;
         return ($p, $c, $from) if !@bad;
     }
