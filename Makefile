@@ -124,6 +124,7 @@ fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS (60)
 bench: module  ## compare with plain proxy_pass in the same nginx
 	@scripts/install build bench
 	@bench/run
+	@bench/scrape
 
 soak: module  ## many calls at once to failing providers, SOAK_SECONDS (600)
 	@scripts/install build test

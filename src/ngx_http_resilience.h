@@ -25,6 +25,7 @@
 #include "engine/table.h"
 #include "llm/dialect.h"
 #include "llm/json.h"
+#include "llm/json_string.h"
 #include "llm/keys.h"
 #include "llm/sse.h"
 #include "llm/usage.h"
@@ -46,7 +47,10 @@
 
 
 #define NGX_HTTP_RESILIENCE_NAME       64    /* bytes of a provider's name */
-#define NGX_HTTP_RESILIENCE_PROVIDERS  256   /* a zone knows at most */
+#define NGX_HTTP_RESILIENCE_PROVIDERS  RES_TABLE_PROVIDERS
+                                             /* a zone knows at most */
+#define NGX_HTTP_RESILIENCE_CHAINS     512   /* the same, with those that are
+                                                one provider each */
 
 #define NGX_HTTP_RESILIENCE_MODEL      256   /* bytes of a model's name */
 
@@ -170,9 +174,53 @@ typedef enum {
 } ngx_http_resilience_denial_e;
 
 
+/* the limit that ended an attempt; one of a policy's "timeout" */
+
+typedef enum {
+    NGX_HTTP_RESILIENCE_NO_PHASE = 0,
+    NGX_HTTP_RESILIENCE_CONNECT,
+    NGX_HTTP_RESILIENCE_FIRST_BYTE,
+    NGX_HTTP_RESILIENCE_IDLE,
+    NGX_HTTP_RESILIENCE_ATTEMPT,
+    NGX_HTTP_RESILIENCE_TOTAL,
+    NGX_HTTP_RESILIENCE_PHASES
+} ngx_http_resilience_phase_e;
+
+
+/* what came of a breaker's being asked */
+
+typedef enum {
+    NGX_HTTP_RESILIENCE_SUCCEEDED = 0,
+    NGX_HTTP_RESILIENCE_FAILURE,
+    NGX_HTTP_RESILIENCE_NEUTRAL,
+    NGX_HTTP_RESILIENCE_REJECTED,
+    NGX_HTTP_RESILIENCE_RESULTS
+} ngx_http_resilience_result_e;
+
+
+/*
+ * A histogram of fixed bounds, the last of them UINT32_MAX: for what is too
+ * rare, or too short of values, for one of latencies.
+ */
+
+#define NGX_HTTP_RESILIENCE_RUNGS  13
+
+typedef struct {
+    ngx_atomic_t                     counts[NGX_HTTP_RESILIENCE_RUNGS];
+    ngx_atomic_t                     sum;
+} ngx_http_resilience_ladder_t;
+
+
+/* statuses that are told apart where a call goes on after them */
+
+#define NGX_HTTP_RESILIENCE_STATUSES  16
+
+
 /*
  * What the zone keeps of a provider.  Attempts and outcomes are counted
  * without a lock, the rest is under the zone's.
+ *
+ * All from attempts to budget is what was counted: it is carried over as one.
  *
  * What an administrator says of a provider is said of all its tenants, also
  * of those that come later: it starts a new epoch, and a cell that is met in
@@ -193,8 +241,20 @@ typedef struct {
     ngx_atomic_t                     turn;     /* of its keys */
 
     ngx_atomic_t                     denied[NGX_HTTP_RESILIENCE_DENIALS];
-    ngx_atomic_t                     hedges;
     ngx_atomic_t                     hedges_won;
+    ngx_atomic_t                     hedges_lost;
+    ngx_atomic_t                     timeouts[NGX_HTTP_RESILIENCE_PHASES];
+    ngx_atomic_t                     statuses[NGX_HTTP_RESILIENCE_STATUSES];
+
+    /* of the breakers of tenants: by the state that they were asked in, by
+       the states that one went from and to, and how long they were open */
+
+    ngx_atomic_t                     asked[RES_BREAKER_STATES]
+                                          [NGX_HTTP_RESILIENCE_RESULTS];
+    ngx_atomic_t                     transitions[RES_BREAKER_STATES]
+                                                [RES_BREAKER_STATES];
+    ngx_http_resilience_ladder_t     open;        /* ms */
+
     res_histogram_t                  attempt;     /* ms, to the end */
     res_histogram_t                  first_byte;  /* ms, to the commit */
 
@@ -205,6 +265,29 @@ typedef struct {
     res_breaker_t                    breaker;  /* for all tenants */
     res_quorum_t                     quorum;
 } ngx_http_resilience_counters_t;
+
+
+/*
+ * What the zone keeps of a chain, and of a move of calls of it from a provider
+ * to another; see ngx_http_resilience_tally.c.
+ */
+
+typedef struct {
+    u_char                           name[NGX_HTTP_RESILIENCE_NAME];
+    size_t                           len;
+    ngx_uint_t                       number;
+    ngx_atomic_t                     outcomes[RES_OUTCOMES];
+} ngx_http_resilience_tally_t;
+
+typedef struct ngx_http_resilience_move_s  ngx_http_resilience_move_t;
+
+struct ngx_http_resilience_move_s {
+    ngx_http_resilience_move_t      *next;
+    uint32_t                         chain;
+    uint16_t                         from;
+    uint16_t                         to;
+    ngx_atomic_t                     count;
+};
 
 
 typedef struct {
@@ -272,6 +355,12 @@ typedef struct {
     ngx_http_resilience_balance_e    balance;
     ngx_http_resilience_step_t     **order;   /* the steps as configured */
 
+    ngx_http_resilience_tally_t     *tally;
+    ngx_http_resilience_move_t     **moves;   /* by the numbers of two steps,
+                                                 from * nelts + to; NULL: there
+                                                 is no such move */
+    ngx_uint_t                       named;   /* in the configuration */
+
     ngx_msec_t                       open_wait;  /* when_open; 0: no wait */
     ngx_uint_t                       open_try;
 
@@ -310,6 +399,10 @@ typedef struct {
                                                   read; zero: none was */
     ngx_uint_t                       nproviders;
     ngx_http_resilience_counters_t  *providers[NGX_HTTP_RESILIENCE_PROVIDERS];
+    ngx_uint_t                       nchains;
+    ngx_http_resilience_tally_t     *chains[NGX_HTTP_RESILIENCE_CHAINS];
+    ngx_http_resilience_move_t      *moves;
+    ngx_http_resilience_ladder_t     tries;    /* attempts of a call */
     res_table_t                     *table;
     res_rests_t                      rests;    /* of keys */
     ngx_uint_t                       nblocks;
@@ -325,6 +418,7 @@ typedef struct {
     ngx_http_resilience_shared_t    *shared;
     ngx_array_t                     *provider_list;  /* main conf's */
     ngx_array_t                     *limit_list;     /* the same */
+    ngx_array_t                     *chain_list;
     ngx_cycle_t                     *cycle;
     ngx_str_t                        state;    /* file; empty: none */
 } ngx_http_resilience_zone_t;
@@ -365,6 +459,7 @@ typedef struct {
     ngx_flag_t                       headers;
     ngx_uint_t                       admin;        /* resilience_status */
     ngx_uint_t                       prometheus;
+    ngx_uint_t                       top;          /* tenants=top:n; 0: none */
 
     ngx_http_resilience_provider_t  *provider;     /* inside of its block */
 } ngx_http_resilience_loc_conf_t;
@@ -402,6 +497,8 @@ typedef struct {
     ngx_uint_t                       flight;
     res_permit_t                     permit;
     res_permit_t                     common;   /* of all tenants' breaker */
+    res_breaker_state_e              state;    /* of the breaker, when it was
+                                                  asked */
     unsigned                         held:1;
 } ngx_http_resilience_ticket_t;
 
@@ -412,7 +509,7 @@ typedef struct {
     ngx_http_resilience_provider_t  *provider;
     res_outcome_e                    outcome;
     ngx_uint_t                       status;
-    ngx_msec_t                       elapsed;
+    ngx_msec_t                       elapsed;   /* of a refusal: waited for */
 } ngx_http_resilience_trace_t;
 
 
@@ -447,7 +544,7 @@ struct ngx_http_resilience_attempt_s {
     res_outcome_e                    outcome;
     ngx_uint_t                       status;     /* HTTP, 0: none came */
     ngx_uint_t                       grpc_status;  /* 0: OK, or none came */
-    const char                      *limit;      /* that ended it, or NULL */
+    ngx_http_resilience_phase_e      limit;      /* that is due next */
 
     ngx_msec_t                       hint;       /* the provider asks to wait
                                                     so long, 0: nothing */
@@ -721,6 +818,17 @@ void ngx_http_resilience_zone_leave(ngx_http_resilience_zone_t *zone);
 void ngx_http_resilience_zone_settle(ngx_http_resilience_zone_t *zone,
     res_cell_t *cell);
 
+/*
+ * Under the lock, after the cell's breaker was told something: the table knows
+ * of it, and it is counted.  t: the change of state that it made, or NULL.
+ */
+void ngx_http_resilience_zone_changed(ngx_http_resilience_zone_t *zone,
+    res_cell_t *cell, res_transition_t *t);
+
+/* Under the lock: begins a new epoch of the provider, in that forced state. */
+void ngx_http_resilience_zone_epoch(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_counters_t *provider, res_forced_e forced);
+
 /* The provider of that name, or NULL. */
 ngx_http_resilience_counters_t *ngx_http_resilience_zone_find(
     ngx_http_resilience_shared_t *shared, u_char *name, size_t len);
@@ -730,8 +838,42 @@ ngx_http_resilience_counters_t *ngx_http_resilience_zone_find(
  * is in flight, and the votes of tenants, which are known by hashes of the old
  * zone, do not.
  */
-void ngx_http_resilience_zone_carry(ngx_http_resilience_counters_t *to,
-    ngx_http_resilience_counters_t *from);
+void ngx_http_resilience_zone_carry(ngx_http_resilience_shared_t *shared,
+    ngx_http_resilience_counters_t *to, ngx_http_resilience_counters_t *from);
+
+/* ngx_http_resilience_tally.c */
+
+/* bytes of a zone that the chains of this configuration take */
+size_t ngx_http_resilience_tally_bytes(ngx_array_t *chains);
+
+/* finds or makes the counters of all chains; NGX_ERROR: said why not */
+ngx_int_t ngx_http_resilience_tally_init(ngx_http_resilience_zone_t *zone);
+
+/*
+ * What was counted of a chain, and of a move of the chain of that number here,
+ * goes into a new zone: NULL: the chain is not known any more.
+ */
+ngx_http_resilience_tally_t *ngx_http_resilience_tally_carry(
+    ngx_http_resilience_shared_t *shared, ngx_http_resilience_tally_t *from);
+void ngx_http_resilience_tally_carry_move(
+    ngx_http_resilience_shared_t *shared, ngx_http_resilience_tally_t *chain,
+    ngx_uint_t from, ngx_uint_t to, ngx_atomic_uint_t count);
+
+/* under the lock of the other zone: all of it; map: its providers' numbers */
+void ngx_http_resilience_tally_copy(ngx_http_resilience_shared_t *to,
+    ngx_http_resilience_shared_t *from, uint16_t *map);
+
+/* a call is over; it goes from its step to the next one */
+void ngx_http_resilience_tally_call(ngx_http_resilience_call_t *call);
+void ngx_http_resilience_tally_move(ngx_http_resilience_call_t *call);
+
+/* bounds of attempts of a call, and of ms that a breaker was open */
+extern const uint32_t  ngx_http_resilience_tries[NGX_HTTP_RESILIENCE_RUNGS];
+extern const uint32_t
+    ngx_http_resilience_open_times[NGX_HTTP_RESILIENCE_RUNGS];
+
+void ngx_http_resilience_ladder_count(ngx_http_resilience_ladder_t *ladder,
+    const uint32_t *bounds, ngx_atomic_uint_t value);
 
 /* ngx_http_resilience_state.c */
 
@@ -920,6 +1062,11 @@ ngx_int_t ngx_http_resilience_attempt_start(
 void ngx_http_resilience_attempt_cancel(ngx_http_resilience_attempt_t *a,
     ngx_http_resilience_reason_e reason, res_outcome_e outcome);
 
+const char *ngx_http_resilience_phase_name(ngx_http_resilience_phase_e phase);
+
+/* of a status that is told apart, in writing; of the last: "5xx" */
+void ngx_http_resilience_attempt_status_name(ngx_uint_t i, u_char name[4]);
+
 /* its provider has done its part: counts it, gives the permit back; once */
 void ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a);
 void ngx_http_resilience_attempt_arm(ngx_http_resilience_attempt_t *a);
@@ -1014,10 +1161,37 @@ void ngx_http_resilience_out_string(ngx_http_resilience_out_t *out,
 ngx_int_t ngx_http_resilience_out_send(ngx_http_request_t *r,
     ngx_uint_t status, const char *type, ngx_http_resilience_out_t *out);
 
+/*
+ * The text in quotes, as the value of a label: up to 64 bytes.  Of one that is
+ * no UTF-8 each byte that is not ASCII is replaced.  And that without quotes,
+ * into a buffer; returns the length.
+ */
+#define NGX_HTTP_RESILIENCE_LABEL  (3 * NGX_HTTP_RESILIENCE_NAME)
+
+void ngx_http_resilience_out_label(ngx_http_resilience_out_t *out,
+    const u_char *data, size_t len);
+size_t ngx_http_resilience_out_escape(u_char *buf, const u_char *data,
+    size_t len);
+
 /* ngx_http_resilience_prometheus.c */
 
+/* the lines that go before a metric's */
+void ngx_http_resilience_metric_head(ngx_http_resilience_out_t *out,
+    const char *name, const char *type, const char *help);
+
+/* top: the metrics of so many tenants, too */
 void ngx_http_resilience_prometheus(ngx_http_resilience_main_conf_t *rmcf,
-    ngx_http_resilience_out_t *out);
+    ngx_http_resilience_out_t *out, ngx_uint_t top);
+
+/* ngx_http_resilience_top.c */
+
+/* resilience_status tenants=: NGX_OK, or NGX_ERROR and a message */
+ngx_int_t ngx_http_resilience_top_conf(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_uint_t *top);
+
+/* the metric of the n tenants that are most active */
+void ngx_http_resilience_top(ngx_http_resilience_main_conf_t *rmcf,
+    ngx_http_resilience_out_t *out, ngx_uint_t n);
 
 /* ngx_http_resilience_admin.c */
 

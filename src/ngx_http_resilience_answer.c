@@ -376,9 +376,10 @@ ngx_http_resilience_answer_why(ngx_http_resilience_call_t *call)
         return "no provider could answer";
     }
 
-    limit = (call->attempt && call->attempt->outcome == RES_TIMEOUT
-             && call->attempt->limit)
-                ? call->attempt->limit : "total";
+    limit = ngx_http_resilience_phase_name(
+                (call->attempt && call->attempt->outcome == RES_TIMEOUT
+                 && call->attempt->limit)
+                    ? call->attempt->limit : NGX_HTTP_RESILIENCE_TOTAL);
 
     p = ngx_pnalloc(call->request->pool, 128);
     if (p == NULL) {

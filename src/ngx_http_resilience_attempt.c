@@ -35,6 +35,11 @@ static void ngx_http_resilience_attempt_judge(
     ngx_http_resilience_attempt_t *a, ngx_int_t rc);
 static res_outcome_e ngx_http_resilience_attempt_transport(
     ngx_http_resilience_attempt_t *a, ngx_int_t rc);
+static void ngx_http_resilience_attempt_late(ngx_http_resilience_attempt_t *a,
+    ngx_http_resilience_phase_e phase);
+static void ngx_http_resilience_attempt_count(
+    ngx_http_resilience_attempt_t *a, res_result_e result);
+static ngx_uint_t ngx_http_resilience_attempt_status(ngx_uint_t status);
 static void ngx_http_resilience_attempt_timer(ngx_event_t *ev);
 static ngx_msec_int_t ngx_http_resilience_attempt_slow(
     ngx_http_resilience_attempt_t *a);
@@ -448,10 +453,17 @@ ngx_http_resilience_attempt_transport(ngx_http_resilience_attempt_t *a,
 
     if (!u->request_sent) {
         a->unsent = 1;
-        return (rc == NGX_HTTP_GATEWAY_TIME_OUT) ? RES_TIMEOUT : RES_CONNECT;
+
+        if (rc != NGX_HTTP_GATEWAY_TIME_OUT) {
+            return RES_CONNECT;
+        }
+
+        ngx_http_resilience_attempt_late(a, NGX_HTTP_RESILIENCE_CONNECT);
+        return RES_TIMEOUT;
     }
 
     if (rc == NGX_HTTP_GATEWAY_TIME_OUT) {
+        ngx_http_resilience_attempt_late(a, NGX_HTTP_RESILIENCE_FIRST_BYTE);
         return RES_TIMEOUT;
     }
 
@@ -462,6 +474,32 @@ ngx_http_resilience_attempt_transport(ngx_http_resilience_attempt_t *a,
     a->stale = u->peer.cached;
 
     return RES_CONNECT;
+}
+
+
+/* a limit has ended it: one of ours, or the location's own */
+
+static void
+ngx_http_resilience_attempt_late(ngx_http_resilience_attempt_t *a,
+    ngx_http_resilience_phase_e phase)
+{
+    a->limit = phase;
+
+    if (phase != NGX_HTTP_RESILIENCE_NO_PHASE) {
+        (void) ngx_atomic_fetch_add(
+                             &a->step->provider->counters->timeouts[phase], 1);
+    }
+}
+
+
+const char *
+ngx_http_resilience_phase_name(ngx_http_resilience_phase_e phase)
+{
+    static const char  *names[] = {
+        "none", "connect", "first_byte", "idle", "attempt", "total"
+    };
+
+    return names[phase];
 }
 
 
@@ -552,6 +590,11 @@ ngx_http_resilience_attempt_over(ngx_http_resilience_attempt_t *a,
 
     ngx_http_resilience_attempt_record(a);
 
+    if (a->hedge && a->call->winner != a) {
+        (void) ngx_atomic_fetch_add(&a->step->provider->counters->hedges_lost,
+                                    1);
+    }
+
     ngx_http_resilience_call_settle(a);
 }
 
@@ -559,6 +602,8 @@ ngx_http_resilience_attempt_over(ngx_http_resilience_attempt_t *a,
 void
 ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
 {
+    res_result_e  result;
+
     if (a->timer.timer_set) {
         ngx_del_timer(&a->timer);
     }
@@ -579,17 +624,86 @@ ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a)
         return;
     }
 
-    res_histogram_record(&a->step->provider->counters->attempt,
-                         ngx_current_msec - a->started, ngx_current_msec);
+    result = ngx_http_resilience_attempt_result(a);
 
-    ngx_http_resilience_permit_record(a, ngx_http_resilience_attempt_result(a));
+    ngx_http_resilience_permit_record(a, result);
 
     ngx_http_resilience_rest_key(a);
 
-    (void) ngx_atomic_fetch_add(
-                      &a->step->provider->counters->outcomes[a->outcome], 1);
-
     ngx_http_resilience_usage_record(a);
+
+    ngx_http_resilience_attempt_count(a, result);
+}
+
+
+static void
+ngx_http_resilience_attempt_count(ngx_http_resilience_attempt_t *a,
+    res_result_e result)
+{
+    ngx_uint_t                       i;
+    res_breaker_state_e              state;
+    ngx_http_resilience_counters_t  *counters;
+
+    counters = a->step->provider->counters;
+    state = a->ticket.state;
+
+    res_histogram_record(&counters->attempt, ngx_current_msec - a->started,
+                         ngx_current_msec);
+
+    (void) ngx_atomic_fetch_add(&counters->outcomes[a->outcome], 1);
+
+    if (result == RES_RESULT_SUCCESS) {
+        i = NGX_HTTP_RESILIENCE_SUCCEEDED;
+
+    } else if (result == RES_RESULT_FAILURE
+               || (result == RES_RESULT_REFUSED && state == RES_HALF_OPEN))
+    {
+        i = NGX_HTTP_RESILIENCE_FAILURE;
+
+    } else {
+        i = NGX_HTTP_RESILIENCE_NEUTRAL;
+    }
+
+    (void) ngx_atomic_fetch_add(&counters->asked[state][i], 1);
+
+    if (a->status >= NGX_HTTP_BAD_REQUEST
+        && ngx_http_resilience_route_moves_on(a, a->outcome))
+    {
+        i = ngx_http_resilience_attempt_status(a->status);
+
+        (void) ngx_atomic_fetch_add(&counters->statuses[i], 1);
+    }
+}
+
+
+/* the last two are of all others below and from 500 */
+
+static ngx_uint_t  ngx_http_resilience_statuses[] = {
+    401, 402, 403, 404, 408, 409, 425, 429, 500, 501, 502, 503, 504, 529, 4, 5
+};
+
+
+static ngx_uint_t
+ngx_http_resilience_attempt_status(ngx_uint_t status)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_RESILIENCE_STATUSES - 2; i++) {
+        if (ngx_http_resilience_statuses[i] == status) {
+            return i;
+        }
+    }
+
+    return (status < NGX_HTTP_INTERNAL_SERVER_ERROR) ? i : i + 1;
+}
+
+
+void
+ngx_http_resilience_attempt_status_name(ngx_uint_t i, u_char name[4])
+{
+    (void) ngx_sprintf(name, (i < NGX_HTTP_RESILIENCE_STATUSES - 2)
+                                 ? "%ui%Z" : "%uixx%Z",
+                       ngx_http_resilience_statuses[i]);
 }
 
 
@@ -651,6 +765,8 @@ ngx_http_resilience_attempt_timer(ngx_event_t *ev)
         return;
     }
 
+    ngx_http_resilience_attempt_late(a, a->limit);
+
     ngx_http_resilience_attempt_cancel(a, NGX_HTTP_RESILIENCE_BY_DEADLINE,
                                        outcome);
 
@@ -702,6 +818,7 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
     {
         start = a->seen;
         limit = NGX_HTTP_RESILIENCE_ERROR_BODY;
+        a->limit = NGX_HTTP_RESILIENCE_NO_PHASE;
 
         if (now - start >= limit) {
             *outcome = ngx_http_resilience_attempt_classify(a);
@@ -713,7 +830,7 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
     {
         start = ngx_http_resilience_attempt_client_blocked(a) ? now : a->seen;
         limit = policy->idle;
-        a->limit = "idle";
+        a->limit = NGX_HTTP_RESILIENCE_IDLE;
 
         *outcome = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
                        ? RES_STREAM_DROPPED : RES_TIMEOUT;
@@ -721,13 +838,13 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
     } else {
         start = a->started;
         limit = policy->first_byte;
-        a->limit = "first_byte";
+        a->limit = NGX_HTTP_RESILIENCE_FIRST_BYTE;
 
         if (policy->connect && (u == NULL || !u->request_sent)
             && (limit == 0 || policy->connect < limit))
         {
             limit = policy->connect;
-            a->limit = "connect";
+            a->limit = NGX_HTTP_RESILIENCE_CONNECT;
         }
     }
 
@@ -738,7 +855,7 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
 
         if (left < due) {
             due = left;
-            a->limit = "attempt";
+            a->limit = NGX_HTTP_RESILIENCE_ATTEMPT;
         }
     }
 
@@ -746,7 +863,7 @@ ngx_http_resilience_attempt_due(ngx_http_resilience_attempt_t *a,
 
     if (left < due) {
         due = left;
-        a->limit = "total";
+        a->limit = NGX_HTTP_RESILIENCE_TOTAL;
         a->unfair = !ngx_http_resilience_attempt_fair(a);
     }
 

@@ -29,6 +29,7 @@ static ngx_uint_t ngx_http_resilience_call_status(
     ngx_http_resilience_call_t *call);
 static void ngx_http_resilience_call_failed(ngx_http_resilience_call_t *call,
     ngx_http_resilience_attempt_t *a);
+static void ngx_http_resilience_call_end(ngx_http_resilience_call_t *call);
 static void ngx_http_resilience_call_cleanup(void *data);
 static void ngx_http_resilience_call_forget(void *data);
 static ngx_http_resilience_call_t *ngx_http_resilience_call_create(
@@ -112,8 +113,8 @@ ngx_http_resilience_call_refuse(ngx_http_resilience_call_t *call,
 {
     ngx_int_t  rc;
 
-    call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
     call->outcome = outcome;
+    ngx_http_resilience_call_end(call);
 
     rc = ngx_http_discard_request_body(call->request);
     if (rc != NGX_OK) {
@@ -773,7 +774,7 @@ ngx_http_resilience_call_finish(ngx_http_resilience_call_t *call, ngx_int_t rc)
 {
     ngx_http_request_t  *r;
 
-    call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
+    ngx_http_resilience_call_end(call);
 
     r = call->request;
 
@@ -789,6 +790,18 @@ ngx_http_resilience_call_finish(ngx_http_resilience_call_t *call, ngx_int_t rc)
     }
 
     ngx_http_finalize_request(r, rc);
+}
+
+
+/* what it came to is known, once */
+
+static void
+ngx_http_resilience_call_end(ngx_http_resilience_call_t *call)
+{
+    if (call->state != NGX_HTTP_RESILIENCE_CALL_DONE) {
+        call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
+        ngx_http_resilience_tally_call(call);
+    }
 }
 
 
@@ -811,8 +824,8 @@ ngx_http_resilience_call_cleanup(void *data)
         return;
     }
 
-    call->state = NGX_HTTP_RESILIENCE_CALL_DONE;
     call->outcome = RES_CLIENT_ABORT;
+    ngx_http_resilience_call_end(call);
 
     for (a = call->attempt; a; a = a->next) {
         ngx_http_resilience_attempt_cancel(a, NGX_HTTP_RESILIENCE_BY_CLIENT,

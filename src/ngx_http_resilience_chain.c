@@ -74,6 +74,13 @@ ngx_http_resilience_chain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
+    if (value[1].len > NGX_HTTP_RESILIENCE_NAME) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "name of chain \"%V\" is longer than %d bytes",
+                           &value[1], NGX_HTTP_RESILIENCE_NAME);
+        return NGX_CONF_ERROR;
+    }
+
     if (value[1].len == 0 || ngx_http_resilience_chain_find(rmcf, &value[1])) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "empty or duplicate chain name \"%V\"", &value[1]);
@@ -86,6 +93,8 @@ ngx_http_resilience_chain(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (ctx.chain == NULL) {
         return NGX_CONF_ERROR;
     }
+
+    ctx.chain->named = 1;
 
     save = *cf;
     cf->handler = ngx_http_resilience_chain_directive;
@@ -472,6 +481,8 @@ ngx_http_resilience_chains_init(ngx_conf_t *cf,
                           passes[i]->place.line);
             return NGX_ERROR;
         }
+
+        passes[i]->chain->named = 1;
     }
 
     return NGX_OK;
@@ -541,7 +552,10 @@ ngx_http_resilience_chain_init(ngx_conf_t *cf,
 
     chain->order = ngx_palloc(cf->pool, chain->steps.nelts
                                         * sizeof(ngx_http_resilience_step_t *));
-    if (chain->order == NULL) {
+    chain->moves = ngx_pcalloc(cf->pool, chain->steps.nelts
+                                         * chain->steps.nelts
+                                         * sizeof(void *));
+    if (chain->order == NULL || chain->moves == NULL) {
         return NGX_ERROR;
     }
 

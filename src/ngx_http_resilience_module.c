@@ -89,7 +89,7 @@ static ngx_command_t  ngx_http_resilience_commands[] = {
       NULL },
 
     { ngx_string("resilience_status"),
-      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE12,
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE123,
       ngx_http_resilience_status,
       NGX_HTTP_LOC_CONF_OFFSET,
       0,

@@ -115,3 +115,45 @@ ngx_http_resilience_out_string(ngx_http_resilience_out_t *out,
 
     ngx_http_resilience_out_printf(out, "\"%*s\"", len, buf);
 }
+
+
+void
+ngx_http_resilience_out_label(ngx_http_resilience_out_t *out,
+    const u_char *data, size_t len)
+{
+    u_char  buf[NGX_HTTP_RESILIENCE_LABEL];
+
+    len = ngx_http_resilience_out_escape(buf, data, len);
+
+    ngx_http_resilience_out_printf(out, "\"%*s\"", len, buf);
+}
+
+
+size_t
+ngx_http_resilience_out_escape(u_char *buf, const u_char *data, size_t len)
+{
+    size_t      i;
+    u_char     *p;
+    llm_str_t   text;
+
+    text.data = data;
+    text.len = ngx_min(len, (size_t) NGX_HTTP_RESILIENCE_NAME);
+
+    p = buf;
+
+    for (i = 0; i < text.len; i++) {
+
+        if (data[i] >= 0x80 && !llm_json_utf8(text)) {
+            p = ngx_cpymem(p, "\xef\xbf\xbd", 3);     /* U+FFFD */
+            continue;
+        }
+
+        if (data[i] == '"' || data[i] == '\\' || data[i] == '\n') {
+            *p++ = '\\';
+        }
+
+        *p++ = (data[i] == '\n') ? 'n' : data[i];
+    }
+
+    return p - buf;
+}

@@ -63,9 +63,9 @@ ngx_http_resilience_permit_admit(ngx_http_resilience_call_t *call,
     ngx_http_resilience_ticket_t *ticket, uint64_t *wait)
 {
     res_key_t                    key;
+    uint64_t                     evicted;
     res_cell_t                  *cell;
     res_table_t                 *table;
-    ngx_uint_t                   evicted;
     res_outcome_e                rc;
     res_transition_t             t, common;
     ngx_http_resilience_zone_t  *zone;
@@ -104,7 +104,7 @@ ngx_http_resilience_permit_admit(ngx_http_resilience_call_t *call,
                         call->retry_granted);
     }
 
-    res_table_settle(table, cell);
+    ngx_http_resilience_zone_changed(zone, cell, &t);
 
     evicted = table->evictions - evicted;
 
@@ -150,6 +150,8 @@ ngx_http_resilience_permit_ask(ngx_http_resilience_step_t *step,
     rc = res_breaker_admit(&cell->breaker, &policy->breaker, now, lease,
                            ngx_http_resilience_random(), &ticket->permit, t);
 
+    ticket->state = res_breaker_shown(&cell->breaker);
+
     if (rc != RES_ADMIT_YES) {
         *wait = res_breaker_wait(&cell->breaker, &policy->breaker, now);
 
@@ -165,6 +167,13 @@ ngx_http_resilience_permit_ask(ngx_http_resilience_step_t *step,
             (void) res_breaker_record(&cell->breaker, &policy->breaker, now,
                                       &ticket->permit, &report, &unused);
         }
+    }
+
+    if (rc != RES_ADMIT_YES) {
+        (void) ngx_atomic_fetch_add(
+                   &step->provider->counters->asked[ticket->state]
+                                               [NGX_HTTP_RESILIENCE_REJECTED],
+                   1);
     }
 
     switch (rc) {
@@ -210,6 +219,8 @@ ngx_http_resilience_permit_force(ngx_http_resilience_call_t *call,
     cell = ngx_http_resilience_permit_take(call, step, &key);
 
     ngx_http_resilience_permit_ticket(zone, cell, ticket);
+
+    ticket->state = res_breaker_shown(&cell->breaker);
 
     /* of no generation that is or will be for long */
 
@@ -291,6 +302,8 @@ ngx_http_resilience_permit_common(ngx_http_resilience_step_t *step,
     if (rc != RES_ADMIT_YES) {
         *wait = res_breaker_wait(&provider->breaker, &step->policy->common,
                                  ngx_current_msec);
+
+        ticket->state = res_breaker_shown(&provider->breaker);
     }
 
     return rc;
@@ -303,7 +316,6 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
 {
     uint64_t                     wait;
     res_cell_t                  *cell;
-    res_table_t                 *table;
     res_report_t                 report;
     res_transition_t             t, common;
     ngx_http_resilience_zone_t  *zone;
@@ -317,7 +329,6 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
     a->failed = (result == RES_RESULT_FAILURE);
 
     zone = a->call->zone;
-    table = zone->shared->table;
     wait = 0;
 
     report.result = result;
@@ -346,7 +357,7 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
                                   ngx_current_msec, &a->ticket.permit,
                                   &report, &t);
 
-        res_table_settle(table, cell);
+        ngx_http_resilience_zone_changed(zone, cell, &t);
 
         wait = res_breaker_wait(&cell->breaker, &a->step->policy->breaker,
                                 ngx_current_msec);
@@ -610,7 +621,7 @@ ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a)
                                                &a->ticket.permit);
         }
 
-        res_table_settle(zone->shared->table, cell);
+        ngx_http_resilience_zone_changed(zone, cell, &t);
     }
 
     if (a->ticket.common.slot >= 0) {
@@ -687,7 +698,7 @@ ngx_http_resilience_permit_slow(ngx_http_resilience_attempt_t *a)
         res_breaker_slow(&cell->breaker, &a->step->policy->breaker,
                          ngx_current_msec, &a->ticket.permit, &report, &t);
 
-        res_table_settle(zone->shared->table, cell);
+        ngx_http_resilience_zone_changed(zone, cell, &t);
 
         wait = res_breaker_wait(&cell->breaker, &a->step->policy->breaker,
                                 ngx_current_msec);
@@ -717,8 +728,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
 
         ngx_http_resilience_zone_enter(zone);
 
-        provider->epoch++;
-        provider->forced = reset ? RES_FORCED_NONE : forced;
+        ngx_http_resilience_zone_epoch(zone, provider,
+                                       reset ? RES_FORCED_NONE : forced);
 
         res_breaker_reset(&provider->breaker, ngx_current_msec, &t);
         res_breaker_force(&provider->breaker, provider->forced,
@@ -758,7 +769,7 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
             res_breaker_force(&cell->breaker, forced, ngx_current_msec, &t);
         }
 
-        res_table_settle(table, cell);
+        ngx_http_resilience_zone_changed(zone, cell, &t);
     }
 
     ngx_http_resilience_zone_leave(zone);

@@ -51,6 +51,8 @@ static ngx_msec_t ngx_http_resilience_route_lease(
     ngx_http_resilience_step_t *step);
 static ngx_int_t ngx_http_resilience_route_when_open(
     ngx_http_resilience_call_t *call);
+static void ngx_http_resilience_route_wait(ngx_http_resilience_call_t *call,
+    ngx_msec_t delay);
 
 
 /* an attempt has ended: is its answer the client's, or what comes next? */
@@ -366,10 +368,12 @@ ngx_http_resilience_route_step(ngx_http_resilience_call_t *call,
 
     if (call->open_until == 0 || call->attempts) {
         ngx_log_error(NGX_LOG_INFO, call->request->connection->log, 0,
-                      "fallback from provider \"%V\" to \"%V\" after %s",
-                      &step->provider->name,
+                      "fallback from provider \"%V\" to \"%V\" after %s "
+                      "in 0ms", &step->provider->name,
                       &call->steps[call->step + 1]->provider->name,
                       res_outcome_name(outcome));
+
+        ngx_http_resilience_tally_move(call);
     }
 
     call->step++;
@@ -671,8 +675,6 @@ ngx_http_resilience_route_hedge(ngx_http_resilience_call_t *call)
     call->step = next;
     call->hedges++;
 
-    (void) ngx_atomic_fetch_add(&step->provider->counters->hedges, 1);
-
     ngx_log_error(NGX_LOG_INFO, call->request->connection->log, 0,
                   "hedge at provider \"%V\" beside \"%V\"",
                   &step->provider->name, &call->attempt->step->provider->name);
@@ -755,10 +757,34 @@ ngx_http_resilience_route_when_open(ngx_http_resilience_call_t *call)
         return NGX_DECLINED;
     }
 
-    ngx_http_resilience_call_wait(call, ngx_max(call->retry_after, 1));
+    ngx_http_resilience_route_wait(call, ngx_max(call->retry_after, 1));
+
+    return NGX_OK;
+}
+
+
+/* looks anew after a while, which the trace has with who is waited for */
+
+static void
+ngx_http_resilience_route_wait(ngx_http_resilience_call_t *call,
+    ngx_msec_t delay)
+{
+    ngx_uint_t                       i;
+    ngx_http_resilience_trace_t     *t;
+    ngx_http_resilience_provider_t  *provider;
+
+    t = call->trace.elts;
+    provider = call->steps[call->least_open]->provider;
+
+    for (i = 0; i < call->trace.nelts; i++) {
+        if (t[i].provider == provider) {
+            t[i].elapsed += delay;
+            break;
+        }
+    }
+
+    ngx_http_resilience_call_wait(call, delay);
 
     call->step = 0;
     call->refused = 0;
-
-    return NGX_OK;
 }

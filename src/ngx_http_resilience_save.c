@@ -25,6 +25,9 @@ static ngx_int_t ngx_http_resilience_save_open(
     ngx_http_resilience_save_t *save);
 static ngx_int_t ngx_http_resilience_save_head(
     ngx_http_resilience_save_t *save);
+static ngx_int_t ngx_http_resilience_save_tally(
+    ngx_http_resilience_save_t *save, ngx_uint_t nchains,
+    ngx_http_resilience_move_t *moves);
 static ngx_int_t ngx_http_resilience_save_cells(
     ngx_http_resilience_save_t *save, ngx_uint_t all);
 static ngx_uint_t ngx_http_resilience_save_batch(
@@ -399,6 +402,7 @@ static ngx_int_t
 ngx_http_resilience_save_head(ngx_http_resilience_save_t *save)
 {
     ngx_uint_t                        i;
+    ngx_http_resilience_move_t       *moves, *move;
     ngx_http_resilience_shared_t     *shared;
     ngx_http_resilience_counters_t    provider;
     ngx_http_resilience_state_head_t  head;
@@ -420,6 +424,14 @@ ngx_http_resilience_save_head(ngx_http_resilience_save_t *save)
     head.wall = ngx_http_resilience_state_wall();
     head.now = ngx_current_msec;
     head.providers = save->nproviders;
+    head.chains = shared->nchains;
+    head.tries = shared->tries;
+
+    moves = shared->moves;
+
+    for (move = moves; move; move = move->next) {
+        head.moves++;
+    }
 
     if (ngx_http_resilience_save_put(save, &head, sizeof(head)) != NGX_OK) {
         return NGX_ERROR;
@@ -434,6 +446,43 @@ ngx_http_resilience_save_head(ngx_http_resilience_save_t *save)
         ngx_http_resilience_zone_leave(save->zone);
 
         if (ngx_http_resilience_save_put(save, &provider, sizeof(provider))
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return ngx_http_resilience_save_tally(save, head.chains, moves);
+}
+
+
+/*
+ * Copies: the digest is of what is written, and calls count all the while.
+ * Moves that came since come before those.
+ */
+
+static ngx_int_t
+ngx_http_resilience_save_tally(ngx_http_resilience_save_t *save,
+    ngx_uint_t nchains, ngx_http_resilience_move_t *moves)
+{
+    ngx_uint_t                   i;
+    ngx_http_resilience_move_t   move;
+    ngx_http_resilience_tally_t  chain;
+
+    for (i = 0; i < nchains; i++) {
+        chain = *save->shared->chains[i];
+
+        if (ngx_http_resilience_save_put(save, &chain, sizeof(chain))
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    for ( /* void */ ; moves; moves = moves->next) {
+        move = *moves;
+
+        if (ngx_http_resilience_save_put(save, &move, sizeof(move))
             != NGX_OK)
         {
             return NGX_ERROR;
@@ -517,7 +566,6 @@ ngx_http_resilience_save_batch(ngx_http_resilience_save_t *save,
         }
 
         ngx_http_resilience_zone_settle(save->zone, cell);
-        res_table_settle(table, cell);
 
         if (!ngx_http_resilience_save_worth(
                                        save->shared->providers[cell->provider],

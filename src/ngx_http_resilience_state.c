@@ -16,6 +16,8 @@ static ngx_int_t ngx_http_resilience_state_read_fd(
     ngx_http_resilience_state_t *state, ngx_fd_t fd, ngx_log_t *log);
 static ngx_int_t ngx_http_resilience_state_verify(
     ngx_http_resilience_state_t *state);
+static ngx_int_t ngx_http_resilience_state_parts(
+    ngx_http_resilience_state_t *state);
 static ngx_int_t ngx_http_resilience_state_sort(
     ngx_http_resilience_state_t *state,
     ngx_http_resilience_shared_t *shared, ngx_log_t *log);
@@ -26,6 +28,8 @@ static int ngx_libc_cdecl ngx_http_resilience_state_cmp(const void *one,
     const void *two);
 static void ngx_http_resilience_state_apply(
     ngx_http_resilience_state_t *state, ngx_http_resilience_zone_t *zone);
+static void ngx_http_resilience_state_tally(
+    ngx_http_resilience_state_t *state, ngx_http_resilience_shared_t *shared);
 static void ngx_http_resilience_state_put(ngx_http_resilience_state_t *state,
     ngx_http_resilience_zone_t *zone, ngx_http_resilience_state_cell_t *from);
 static void ngx_http_resilience_state_breaker(
@@ -325,26 +329,15 @@ ngx_http_resilience_state_head(ngx_http_resilience_state_head_t *head)
 static ngx_int_t
 ngx_http_resilience_state_verify(ngx_http_resilience_state_t *state)
 {
-    size_t        rest, providers;
+    size_t        rest;
     uint64_t      wall;
     unsigned int  len;
     u_char        md[EVP_MAX_MD_SIZE];
 
-    rest = state->size - sizeof(ngx_http_resilience_state_head_t)
-           - NGX_HTTP_RESILIENCE_STATE_DIGEST;
-
-    providers = ngx_min(state->head.providers, NGX_HTTP_RESILIENCE_PROVIDERS)
-                * sizeof(ngx_http_resilience_counters_t);
-
-    if (rest < providers
-        || (rest - providers) % sizeof(ngx_http_resilience_state_cell_t))
-    {
+    if (ngx_http_resilience_state_parts(state) != NGX_OK) {
         state->why = "it is truncated";
         return NGX_ERROR;
     }
-
-    state->ncells = (rest - providers)
-                    / sizeof(ngx_http_resilience_state_cell_t);
 
     len = 0;
     rest = state->size - NGX_HTTP_RESILIENCE_STATE_DIGEST;
@@ -352,7 +345,8 @@ ngx_http_resilience_state_verify(ngx_http_resilience_state_t *state)
     if (EVP_Digest(state->data, rest, md, &len, EVP_sha256(), NULL) != 1
         || len != NGX_HTTP_RESILIENCE_STATE_DIGEST
         || ngx_memcmp(md, state->data + rest, len) != 0
-        || state->head.providers > NGX_HTTP_RESILIENCE_PROVIDERS)
+        || state->head.providers > NGX_HTTP_RESILIENCE_PROVIDERS
+        || state->head.chains > NGX_HTTP_RESILIENCE_CHAINS)
     {
         state->why = "its checksum is wrong";
         return NGX_ERROR;
@@ -368,6 +362,60 @@ ngx_http_resilience_state_verify(ngx_http_resilience_state_t *state)
 }
 
 
+/* where its parts are; the cells are what is left by the others */
+
+static ngx_int_t
+ngx_http_resilience_state_parts(ngx_http_resilience_state_t *state)
+{
+    size_t   rest, size;
+    u_char  *p;
+
+    rest = state->size - sizeof(ngx_http_resilience_state_head_t)
+           - NGX_HTTP_RESILIENCE_STATE_DIGEST;
+    p = state->data + sizeof(ngx_http_resilience_state_head_t);
+
+    state->providers = (ngx_http_resilience_counters_t *) p;
+
+    size = ngx_min(state->head.providers, NGX_HTTP_RESILIENCE_PROVIDERS)
+           * sizeof(ngx_http_resilience_counters_t);
+
+    if (rest < size) {
+        return NGX_ERROR;
+    }
+
+    p += size;
+    rest -= size;
+
+    state->chains = (ngx_http_resilience_tally_t *) p;
+
+    size = ngx_min(state->head.chains, NGX_HTTP_RESILIENCE_CHAINS)
+           * sizeof(ngx_http_resilience_tally_t);
+
+    if (rest < size
+        || state->head.moves > (rest - size)
+                               / sizeof(ngx_http_resilience_move_t))
+    {
+        return NGX_ERROR;
+    }
+
+    p += size;
+    rest -= size;
+
+    state->moves = (ngx_http_resilience_move_t *) p;
+
+    size = state->head.moves * sizeof(ngx_http_resilience_move_t);
+
+    p += size;
+    rest -= size;
+
+    state->records = (ngx_http_resilience_state_cell_t *) p;
+    state->ncells = rest / sizeof(ngx_http_resilience_state_cell_t);
+
+    return (rest % sizeof(ngx_http_resilience_state_cell_t)) ? NGX_ERROR
+                                                             : NGX_OK;
+}
+
+
 /* the cells that can be used, those to be given up first if they are too many
  * at the beginning */
 
@@ -379,8 +427,7 @@ ngx_http_resilience_state_sort(ngx_http_resilience_state_t *state,
     ngx_http_resilience_counters_t    *providers, *provider;
     ngx_http_resilience_state_cell_t  *cells;
 
-    providers = (ngx_http_resilience_counters_t *)
-                (state->data + sizeof(ngx_http_resilience_state_head_t));
+    providers = state->providers;
 
     for (i = 0; i < state->head.providers; i++) {
         provider = ngx_http_resilience_zone_find(shared, providers[i].name,
@@ -400,7 +447,7 @@ ngx_http_resilience_state_sort(ngx_http_resilience_state_t *state,
         return NGX_ERROR;
     }
 
-    cells = (ngx_http_resilience_state_cell_t *) &providers[i];
+    cells = state->records;
     n = 0;
 
     for (i = 0; i < state->ncells; i++) {
@@ -465,8 +512,7 @@ ngx_http_resilience_state_apply(ngx_http_resilience_state_t *state,
                sizeof(shared->hmac_key));
     ngx_memcpy(shared->from, state->head.id, sizeof(shared->from));
 
-    from = (ngx_http_resilience_counters_t *)
-           (state->data + sizeof(ngx_http_resilience_state_head_t));
+    from = state->providers;
 
     for (i = 0; i < state->head.providers; i++) {
 
@@ -476,9 +522,16 @@ ngx_http_resilience_state_apply(ngx_http_resilience_state_t *state,
 
         to = shared->providers[state->map[i]];
 
-        ngx_http_resilience_zone_carry(to, &from[i]);
+        ngx_http_resilience_zone_carry(shared, to, &from[i]);
         ngx_http_resilience_state_breaker(state, &to->breaker);
+
+        /* they are of a minute of another clock */
+
+        res_histogram_forget(&to->attempt);
+        res_histogram_forget(&to->first_byte);
     }
+
+    ngx_http_resilience_state_tally(state, shared);
 
     i = ngx_min(state->ncells, shared->table->capacity);
 
@@ -487,6 +540,36 @@ ngx_http_resilience_state_apply(ngx_http_resilience_state_t *state,
     }
 
     ngx_http_resilience_zone_leave(zone);
+}
+
+
+static void
+ngx_http_resilience_state_tally(ngx_http_resilience_state_t *state,
+    ngx_http_resilience_shared_t *shared)
+{
+    ngx_uint_t                    i;
+    ngx_http_resilience_move_t   *move;
+    ngx_http_resilience_tally_t  *chains[NGX_HTTP_RESILIENCE_CHAINS];
+
+    shared->tries = state->head.tries;
+
+    for (i = 0; i < state->head.chains; i++) {
+        chains[i] = ngx_http_resilience_tally_carry(shared, &state->chains[i]);
+    }
+
+    for (i = 0; i < state->head.moves; i++) {
+        move = &state->moves[i];
+
+        if (move->chain < state->head.chains && chains[move->chain]
+            && move->from < state->head.providers
+            && move->to < state->head.providers)
+        {
+            ngx_http_resilience_tally_carry_move(shared, chains[move->chain],
+                                                 state->map[move->from],
+                                                 state->map[move->to],
+                                                 move->count);
+        }
+    }
 }
 
 
@@ -516,7 +599,7 @@ ngx_http_resilience_state_put(ngx_http_resilience_state_t *state,
 
     ngx_http_resilience_state_breaker(state, &cell->breaker);
 
-    res_table_settle(table, cell);
+    (void) res_table_settle(table, cell);
 }
 
 
@@ -573,10 +656,19 @@ ngx_http_resilience_state_stamp(void)
         sizeof(ngx_http_resilience_state_head_t),
         sizeof(ngx_http_resilience_state_cell_t),
         sizeof(ngx_http_resilience_counters_t),
+        sizeof(ngx_http_resilience_tally_t),
+        sizeof(ngx_http_resilience_move_t),
         sizeof(res_breaker_t),
         offsetof(ngx_http_resilience_counters_t, attempts),
         offsetof(ngx_http_resilience_counters_t, outcomes),
-        offsetof(ngx_http_resilience_counters_t, input_tokens),
+        offsetof(ngx_http_resilience_counters_t, denied),
+        offsetof(ngx_http_resilience_counters_t, statuses),
+        offsetof(ngx_http_resilience_counters_t, asked),
+        offsetof(ngx_http_resilience_counters_t, transitions),
+        offsetof(ngx_http_resilience_counters_t, open),
+        offsetof(ngx_http_resilience_counters_t, attempt),
+        offsetof(ngx_http_resilience_counters_t, first_byte),
+        offsetof(ngx_http_resilience_counters_t, budget),
         offsetof(ngx_http_resilience_counters_t, epoch),
         offsetof(ngx_http_resilience_counters_t, forced),
         offsetof(ngx_http_resilience_counters_t, breaker),

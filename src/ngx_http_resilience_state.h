@@ -17,6 +17,8 @@
  *
  *     head        magic, version, whose it is, when, the key of hashed tenants
  *     providers   all that the zone knows
+ *     chains      the same
+ *     moves       of calls of a chain, from a provider to another
  *     cells       those that something is lost with
  *     digest      SHA-256 of the above
  *
@@ -36,7 +38,7 @@
 
 
 #define NGX_HTTP_RESILIENCE_STATE_MAGIC    "nginx resilience"
-#define NGX_HTTP_RESILIENCE_STATE_VERSION  1
+#define NGX_HTTP_RESILIENCE_STATE_VERSION  2
 
 #define NGX_HTTP_RESILIENCE_STATE_TICK     1000     /* ms between two looks */
 #define NGX_HTTP_RESILIENCE_STATE_EVERY    60000    /* ms, without a change */
@@ -67,6 +69,9 @@ typedef struct {
     uint64_t                         now;         /* ms, as all times below */
     uint64_t                         providers;
     u_char                           hmac_key[32];
+    uint64_t                         chains;
+    uint64_t                         moves;
+    ngx_http_resilience_ladder_t     tries;
 } ngx_http_resilience_state_head_t;
 
 
@@ -90,6 +95,10 @@ typedef struct {
     u_char                             *data;
     size_t                              size;
     ngx_http_resilience_state_head_t    head;
+    ngx_http_resilience_counters_t     *providers;
+    ngx_http_resilience_tally_t        *chains;
+    ngx_http_resilience_move_t         *moves;
+    ngx_http_resilience_state_cell_t   *records;
     ngx_http_resilience_state_cell_t  **cells;    /* the least wanted first */
     ngx_uint_t                          ncells;
     ngx_uint_t                          nproviders;

@@ -62,7 +62,6 @@ static void ngx_http_resilience_status_breaker(
     ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_state(res_breaker_t *b,
     ngx_http_resilience_out_t *out);
-static ngx_uint_t ngx_http_resilience_status_shown(res_breaker_t *b);
 
 
 char *
@@ -92,6 +91,17 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
         }
 
+        if (ngx_strncmp(value[i].data, "tenants=", 8) == 0) {
+
+            if (ngx_http_resilience_top_conf(cf, &value[i], &rlcf->top)
+                != NGX_OK)
+            {
+                return NGX_CONF_ERROR;
+            }
+
+            continue;
+        }
+
         if (ngx_strcmp(value[i].data, "html") == 0) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "\"%V\" of \"resilience_status\" is not "
@@ -101,7 +111,15 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid parameter \"%V\", use \"json\", "
-                           "\"prometheus\" or \"admin\"", &value[i]);
+                           "\"prometheus\", \"tenants=top:number\" or "
+                           "\"admin\"", &value[i]);
+        return NGX_CONF_ERROR;
+    }
+
+    if (rlcf->top && !rlcf->prometheus) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"tenants=\" of \"resilience_status\" needs "
+                           "\"prometheus\"");
         return NGX_CONF_ERROR;
     }
 
@@ -147,7 +165,7 @@ ngx_http_resilience_status_handler(ngx_http_request_t *r)
     ngx_http_resilience_out_init(&out, r->pool);
 
     if (rlcf->prometheus) {
-        ngx_http_resilience_prometheus(rmcf, &out);
+        ngx_http_resilience_prometheus(rmcf, &out, rlcf->top);
 
         return ngx_http_resilience_out_send(r, NGX_HTTP_OK,
                                             "text/plain; version=0.0.4", &out);
@@ -544,11 +562,10 @@ ngx_http_resilience_status_breakers(ngx_http_resilience_main_conf_t *rmcf,
             }
 
             ngx_http_resilience_zone_settle(zone, cell);
-            res_table_settle(table, cell);
 
             if (q->state == -1
-                || ngx_http_resilience_status_shown(&cell->breaker)
-                   == (ngx_uint_t) q->state)
+                || res_breaker_shown(&cell->breaker)
+                   == (res_breaker_state_e) q->state)
             {
                 batch[copied++] = *cell;
             }
@@ -653,7 +670,7 @@ ngx_http_resilience_status_state(res_breaker_t *b,
 
     ngx_http_resilience_out_printf(out, "\"state\":\"%s\",\"forced\":",
                                       res_breaker_state_name(
-                                         ngx_http_resilience_status_shown(b)));
+                                         res_breaker_shown(b)));
 
     if (b->forced == RES_FORCED_NONE) {
         ngx_http_resilience_out_printf(out, "null");
@@ -669,13 +686,4 @@ ngx_http_resilience_status_state(res_breaker_t *b,
                                       "\"retry_in_ms\":%uL",
                                       b->rejected, b->opened, b->closed,
                                       since, (until > now) ? until - now : 0);
-}
-
-
-/* what a breaker does is what matters */
-
-static ngx_uint_t
-ngx_http_resilience_status_shown(res_breaker_t *b)
-{
-    return (b->forced == RES_FORCED_OPEN) ? RES_OPEN : b->state;
 }

@@ -46,6 +46,11 @@ static ngx_int_t ngx_http_resilience_zone_providers(
     ngx_http_resilience_zone_t *zone);
 static ngx_http_resilience_counters_t *ngx_http_resilience_zone_provider(
     ngx_http_resilience_zone_t *zone, ngx_str_t *name);
+static void ngx_http_resilience_zone_begin(
+    ngx_http_resilience_shared_t *shared,
+    ngx_http_resilience_counters_t *provider,
+    uint32_t moved[RES_BREAKER_STATES]);
+static void ngx_http_resilience_zone_repair(ngx_http_resilience_zone_t *zone);
 static void ngx_http_resilience_zone_lock(ngx_shmtx_t *mutex);
 static void ngx_http_resilience_zone_free(ngx_shmtx_t *mutex);
 
@@ -181,6 +186,7 @@ ngx_http_resilience_zone_add(ngx_conf_t *cf,
     zone->state = rmcf->zone_state;
     zone->provider_list = &rmcf->providers;
     zone->limit_list = &rmcf->limits;
+    zone->chain_list = &rmcf->chains;
     zone->shm_zone->init = ngx_http_resilience_zone_init;
     zone->shm_zone->data = zone;
 
@@ -245,7 +251,9 @@ ngx_http_resilience_zone_init(ngx_shm_zone_t *shm_zone, void *data)
 static ngx_int_t
 ngx_http_resilience_zone_names(ngx_http_resilience_zone_t *zone)
 {
-    if (ngx_http_resilience_zone_providers(zone) != NGX_OK) {
+    if (ngx_http_resilience_zone_providers(zone) != NGX_OK
+        || ngx_http_resilience_tally_init(zone) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
@@ -346,14 +354,14 @@ ngx_http_resilience_zone_blocks(ngx_http_resilience_zone_t *zone)
 
 
 /*
- * Pages that the table leaves to the slab allocator, for the providers of this
- * configuration and some of later ones.
+ * Pages that the table leaves to the slab allocator, for the providers and
+ * chains of this configuration and some of later ones.
  */
 
 static ngx_uint_t
 ngx_http_resilience_zone_spare(ngx_http_resilience_zone_t *zone)
 {
-    size_t      each;
+    size_t      each, chains;
     ngx_uint_t  pages;
 
     each = sizeof(ngx_http_resilience_counters_t);
@@ -361,7 +369,10 @@ ngx_http_resilience_zone_spare(ngx_http_resilience_zone_t *zone)
     each = (each > ngx_pagesize / 2) ? ngx_align(each, ngx_pagesize)
                                      : ngx_align(each, ngx_pagesize / 4);
 
-    pages = 4 + (zone->provider_list->nelts + 15) * each / ngx_pagesize;
+    chains = ngx_http_resilience_tally_bytes(zone->chain_list);
+
+    pages = 6 + (zone->provider_list->nelts + 15) * each / ngx_pagesize
+            + chains / ngx_pagesize;
 
     return ngx_min(pages, zone->shpool->pfree / 2);
 }
@@ -436,8 +447,10 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
         map[i] = (uint16_t) new->number;
         owners[i] = (uint32_t) new->number;
 
-        ngx_http_resilience_zone_carry(new, old);
+        ngx_http_resilience_zone_carry(to->shared, new, old);
     }
+
+    ngx_http_resilience_tally_copy(to->shared, from->shared, map);
 
     ngx_memcpy(to->shared->hmac_key, from->shared->hmac_key,
                sizeof(to->shared->hmac_key));
@@ -456,20 +469,18 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
 
 
 void
-ngx_http_resilience_zone_carry(ngx_http_resilience_counters_t *to,
-    ngx_http_resilience_counters_t *from)
+ngx_http_resilience_zone_carry(ngx_http_resilience_shared_t *shared,
+    ngx_http_resilience_counters_t *to, ngx_http_resilience_counters_t *from)
 {
-    to->attempts = from->attempts;
-
-    ngx_memcpy((void *) to->outcomes, (void *) from->outcomes,
-               sizeof(to->outcomes));
-
-    to->input_tokens = from->input_tokens;
-    to->output_tokens = from->output_tokens;
+    ngx_memcpy((void *) &to->attempts, (void *) &from->attempts,
+               offsetof(ngx_http_resilience_counters_t, budget)
+               - offsetof(ngx_http_resilience_counters_t, attempts));
 
     to->epoch = from->epoch;
     to->forced = from->forced;
     to->breaker = from->breaker;
+
+    ngx_http_resilience_zone_begin(shared, to, NULL);
 }
 
 
@@ -593,10 +604,30 @@ ngx_http_resilience_zone_enter(ngx_http_resilience_zone_t *zone)
 
     torn = zone->shared->table->busy;
 
+    if (torn) {
+        ngx_http_resilience_zone_repair(zone);
+    }
+
     res_table_enter(zone->shared->table);
 
     if (torn) {
         ngx_http_resilience_flight_recount(zone);
+    }
+}
+
+
+/* of epochs the truth is what the providers say, the table has a copy */
+
+static void
+ngx_http_resilience_zone_repair(ngx_http_resilience_zone_t *zone)
+{
+    ngx_uint_t                     i;
+    ngx_http_resilience_shared_t  *shared;
+
+    shared = zone->shared;
+
+    for (i = 0; i < shared->nproviders; i++) {
+        ngx_http_resilience_zone_begin(shared, shared->providers[i], NULL);
     }
 }
 
@@ -700,4 +731,67 @@ ngx_http_resilience_zone_settle(ngx_http_resilience_zone_t *zone,
 
     res_breaker_reset(&cell->breaker, ngx_current_msec, &t);
     res_breaker_force(&cell->breaker, provider->forced, ngx_current_msec, &t);
+
+    ngx_http_resilience_zone_changed(zone, cell, NULL);
+}
+
+
+void
+ngx_http_resilience_zone_changed(ngx_http_resilience_zone_t *zone,
+    res_cell_t *cell, res_transition_t *t)
+{
+    res_breaker_state_e              from;
+    ngx_http_resilience_counters_t  *provider;
+
+    provider = zone->shared->providers[cell->provider];
+
+    from = res_table_settle(zone->shared->table, cell);
+
+    if (cell->counted != from) {
+        (void) ngx_atomic_fetch_add(
+                              &provider->transitions[from][cell->counted], 1);
+    }
+
+    if (t && t->changed && t->from == RES_OPEN) {
+        ngx_http_resilience_ladder_count(&provider->open,
+                                         ngx_http_resilience_open_times,
+                                         t->open);
+    }
+}
+
+
+void
+ngx_http_resilience_zone_epoch(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_counters_t *provider, res_forced_e forced)
+{
+    uint32_t             moved[RES_BREAKER_STATES];
+    ngx_uint_t           i;
+    res_breaker_state_e  state;
+
+    provider->forced = forced;
+    provider->epoch++;
+
+    ngx_http_resilience_zone_begin(zone->shared, provider, moved);
+
+    state = (forced == RES_FORCED_OPEN) ? RES_OPEN : RES_CLOSED;
+
+    for (i = 0; i < RES_BREAKER_STATES; i++) {
+        if (i != (ngx_uint_t) state && moved[i]) {
+            (void) ngx_atomic_fetch_add(&provider->transitions[i][state],
+                                        moved[i]);
+        }
+    }
+}
+
+
+/* the table is told of the provider's epoch */
+
+static void
+ngx_http_resilience_zone_begin(ngx_http_resilience_shared_t *shared,
+    ngx_http_resilience_counters_t *provider,
+    uint32_t moved[RES_BREAKER_STATES])
+{
+    res_table_epoch(shared->table, (uint16_t) provider->number,
+                    provider->epoch, (provider->forced == RES_FORCED_OPEN)
+                                         ? RES_OPEN : RES_CLOSED, moved);
 }

@@ -49,7 +49,7 @@ sub accepted {
 # no path of the system's is touched
 sub movable {
     my ($text) = @_;
-    $text =~ s{/etc/nginx/}{%%PREFIX%%/}g;
+    $text =~ s{/(?:etc|var/log)/nginx/}{%%PREFIX%%/}g;
     $text =~ s{/var/cache/nginx/}{%%PREFIX%%/}g;
     $text =~ s{unix:/run/}{unix:%%PREFIX%%/}g;
     $text =~ s{\b(listen +)(?:127\.0\.0\.1:)?8080\b}{${1}127.0.0.1:%%PORT2%%};

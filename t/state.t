@@ -10,7 +10,8 @@ use Resilience::Test;
 
 use Digest::SHA qw(sha256);
 
-my $HEAD = 104;                 # bytes; see ngx_http_resilience_state.c
+my $HEAD = 232;                 # bytes; see ngx_http_resilience_state.h
+my $MOVE = 32;
 my $CELL = 88;                  # of a cell before its breaker
 
 my $a = upstream({ body => 'a' });
@@ -289,22 +290,35 @@ cmp_ok($left, '<=', $wait, 'a clock that was set back');
 cmp_ok($left, '>', $wait - 60_000, 'does not tell of any time');
 $wait = $left;
 
-# (bytes of a provider, of a cell)
+my @four = qw(a b q c);         # providers, and chains
+
+# the size of records that begin with these names
+sub record {
+    my ($data, $from) = @_;
+    for (my $size = 64; $size < 8192; $size += 8) {
+        return $size if !grep {
+            substr($data, $from + $_ * $size, 2) ne "$four[$_]\0"
+        } 0 .. $#four;
+    }
+    return;
+}
+
+# (bytes of a provider, of a cell, where the cells begin)
 sub sizes {
     my ($data) = @_;
-    my @names = qw(a b q c);
-    for (my $p = 64; $p < 8192; $p += 8) {
-        next if grep { substr($data, $HEAD + $_ * $p, 2) ne "$names[$_]\0" }
-                0 .. $#names;
-        my $from = $HEAD + @names * $p;
-        for (my $c = $CELL + 8; $c < 1024; $c += 8) {
-            next if (length($data) - $from) % $c;
-            my @bad = grep { my ($len, $number) = unpack 'LL',
-                                 substr $data, $from + $_ * $c + 64, 8;
-                             $len == 0 || $len > 64 || $number >= @names }
-                      0 .. (length($data) - $from) / $c - 1;
-            return ($p, $c) if !@bad;
-        }
+    my $p = record($data, $HEAD) or return;
+    my $from = $HEAD + @four * $p;
+    my $chain = record($data, $from) or return;
+    my ($chains, $moves) = unpack 'QQ', substr $data, 104, 16;
+    return if $chains != @four;
+    $from += $chains * $chain + $moves * $MOVE;
+    for (my $c = $CELL + 8; $c < 1024; $c += 8) {
+        next if (length($data) - $from) % $c;
+        my @bad = grep { my ($len, $number) = unpack 'LL',
+                             substr $data, $from + $_ * $c + 64, 8;
+                         $len == 0 || $len > 64 || $number >= @four }
+                  0 .. (length($data) - $from) / $c - 1;
+        return ($p, $c, $from) if !@bad;
     }
     return;
 }
@@ -312,9 +326,9 @@ sub sizes {
 # all times are of a clock that is so far from today's
 sub reboot {
     my ($by) = @_;
-    my ($provider, $cell) = sizes($_) or die 'no sizes';
+    my (undef, $cell, $from) = sizes($_) or die 'no sizes';
     add(56, $by);
-    for (my $at = $HEAD + 4 * $provider; $at < length; $at += $cell) {
+    for (my $at = $from; $at < length; $at += $cell) {
         # used_at, and of the breaker until, since and rest
         for my $field ($CELL - 8, $CELL, $CELL + 8, $CELL + 16) {
             add($at + $field, $by);
@@ -354,7 +368,7 @@ sub damage {
 fail_on(2, 'b', 'one');
 $n->stop;
 my $whole = slurp();
-my ($of_provider, $of_cell) = sizes(substr $whole, 0, -32);
+my ($of_provider, $of_cell, $cells) = sizes(substr $whole, 0, -32);
 
 my @damaged = (
     [ 'empty', qr/truncated/, sub { $_ = '' } ],
@@ -369,7 +383,9 @@ my @damaged = (
     [ 'with another count', qr/checksum/,
       sub { flip($HEAD + $of_provider + 80) } ],
     [ 'with another tenant', qr/checksum/,
-      sub { flip($HEAD + 4 * $of_provider) } ],
+      sub { flip($cells) } ],
+    [ 'with another count of a chain', qr/checksum/,
+      sub { flip($HEAD + 4 * $of_provider + 80) } ],
     [ 'with another digest', qr/checksum/, sub { flip(-1) } ],
     [ 'zeroes at the end', qr/checksum/,
       sub { substr($_, -40) = "\0" x 40 } ],
@@ -384,6 +400,10 @@ my @forged = (
       sub { flip(20) } ],
     [ 'with too many providers', qr/truncated|checksum/,
       sub { substr($_, 64, 8) = pack 'Q', 1 << 40 } ],
+    [ 'with too many chains', qr/truncated|checksum/,
+      sub { substr($_, 104, 8) = pack 'Q', 1 << 40 } ],
+    [ 'with too many moves', qr/truncated/,
+      sub { substr($_, 112, 8) = pack 'Q', 1 << 60 } ],
 );
 
 for my $case (map({ [ \&damage, @$_ ] } @damaged),

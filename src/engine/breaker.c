@@ -481,10 +481,17 @@ static void
 res_breaker_enter(res_breaker_t *b, res_breaker_state_e state,
     res_breaker_reason_e reason, uint64_t now, res_transition_t *t)
 {
+    uint64_t  end;
+
     t->changed = 1;
     t->from = b->state;
     t->to = state;
     t->reason = reason;
+
+    if (b->state == RES_OPEN) {
+        end = (now < b->until) ? now : b->until;
+        t->open = (end > b->since) ? end - b->since : 0;
+    }
 
     b->generation++;
     b->since = now;
@@ -768,6 +775,17 @@ int
 res_breaker_idle(const res_breaker_t *b)
 {
     return b->state == RES_CLOSED && b->forced == RES_FORCED_NONE;
+}
+
+
+res_breaker_state_e
+res_breaker_shown(const res_breaker_t *b)
+{
+    if (b->forced == RES_FORCED_OPEN || b->state == RES_OPEN) {
+        return RES_OPEN;
+    }
+
+    return (b->state == RES_HALF_OPEN) ? RES_HALF_OPEN : RES_CLOSED;
 }
 
 

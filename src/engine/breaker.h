@@ -19,6 +19,7 @@
 
 #define RES_BREAKER_WINDOW  256     /* outcomes a window may hold at most */
 #define RES_BREAKER_PROBES  16      /* half-open permits at most */
+#define RES_BREAKER_STATES  3       /* of res_breaker_state_e */
 
 
 typedef enum {
@@ -150,6 +151,8 @@ typedef struct {
     uint8_t               from;        /* res_breaker_state_e */
     uint8_t               to;
     uint8_t               reason;      /* res_breaker_reason_e */
+    uint64_t              open;        /* from open: ms that it had refused
+                                          for, of its time; or 0 */
 } res_transition_t;
 
 
@@ -208,9 +211,12 @@ void res_breaker_force(res_breaker_t *b, res_forced_e forced, uint64_t now,
 void res_breaker_reset(res_breaker_t *b, uint64_t now, res_transition_t *t);
 
 /*
- * The state as it is now: an open breaker whose time is over still says open,
- * it turns half-open with the next admission.
+ * The state as it is now, as it is shown: what is forced open is open; an open
+ * breaker whose time is over still says open, it turns half-open with the next
+ * admission.
  */
+res_breaker_state_e res_breaker_shown(const res_breaker_t *b);
+
 const char *res_breaker_state_name(unsigned state);
 const char *res_breaker_reason_name(unsigned reason);
 const char *res_breaker_forced_name(unsigned forced);

@@ -122,6 +122,13 @@ res_histogram_percentile(const res_histogram_t *h, uint32_t permille,
 
 
 void
+res_histogram_forget(res_histogram_t *h)
+{
+    memset(h->windows, 0, sizeof(h->windows));
+}
+
+
+void
 res_histogram_total(const res_histogram_t *h, res_histogram_total_t *t)
 {
     unsigned  i;

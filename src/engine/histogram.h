@@ -72,6 +72,9 @@ void res_histogram_record(res_histogram_t *h, uint64_t ms, uint64_t now);
 int64_t res_histogram_percentile(const res_histogram_t *h, uint32_t permille,
     uint64_t min_samples, uint64_t now);
 
+/* Forgets the recent samples: what comes is timed by another clock. */
+void res_histogram_forget(res_histogram_t *h);
+
 /* Since the beginning. */
 void res_histogram_total(const res_histogram_t *h, res_histogram_total_t *t);
 

@@ -38,6 +38,12 @@ static void res_table_unchain(res_table_t *table, res_cell_t *cell);
 static void res_table_link(res_table_t *table, res_cell_t *cell);
 static void res_table_unlink(res_table_t *table, res_cell_t *cell);
 
+static res_table_provider_t *res_table_counts(res_table_t *table,
+    const res_cell_t *cell);
+static res_breaker_state_e res_table_counted(res_table_t *table,
+    const res_cell_t *cell);
+static void res_table_count(res_table_t *table, res_cell_t *cell);
+
 static void res_table_rebuild(res_table_t *table);
 static int res_table_sound(res_table_t *table, const res_cell_t *cell);
 static void res_table_clear(res_table_t *table);
@@ -167,20 +173,106 @@ res_table_get(res_table_t *table, const res_key_t *key, uint64_t now)
 }
 
 
-void
+res_breaker_state_e
 res_table_settle(res_table_t *table, res_cell_t *cell)
 {
-    uint8_t  tripped;
+    uint8_t              tripped;
+    res_breaker_state_e  before;
+
+    before = res_table_counted(table, cell);
+
+    res_table_counts(table, cell)->cells[before]--;
+    res_table_count(table, cell);
 
     tripped = !res_breaker_idle(&cell->breaker);
 
-    if (cell->tripped == tripped) {
+    if (cell->tripped != tripped) {
+        res_table_unlink(table, cell);
+        cell->tripped = tripped;
+        res_table_link(table, cell);
+    }
+
+    return before;
+}
+
+
+void
+res_table_epoch(res_table_t *table, uint16_t provider, uint32_t epoch,
+    res_breaker_state_e state, uint32_t moved[RES_BREAKER_STATES])
+{
+    uint32_t               i, all;
+    res_table_provider_t  *p;
+
+    p = (res_table_provider_t *) res_table_provider(table, provider);
+
+    if (moved) {
+        memset(moved, 0, RES_BREAKER_STATES * sizeof(uint32_t));
+    }
+
+    if (p->epoch == epoch && p->state == (uint32_t) state) {
         return;
     }
 
-    res_table_unlink(table, cell);
-    cell->tripped = tripped;
-    res_table_link(table, cell);
+    all = 0;
+
+    for (i = 0; i < RES_BREAKER_STATES; i++) {
+        all += p->cells[i];
+
+        if (moved) {
+            moved[i] = p->cells[i];
+        }
+
+        p->cells[i] = 0;
+    }
+
+    p->cells[state] = all;
+    p->state = state;
+    p->epoch = epoch;
+}
+
+
+const res_table_provider_t *
+res_table_provider(const res_table_t *table, uint16_t provider)
+{
+    return &table->providers[provider < RES_TABLE_PROVIDERS
+                                 ? provider : RES_TABLE_PROVIDERS];
+}
+
+
+static res_table_provider_t *
+res_table_counts(res_table_t *table, const res_cell_t *cell)
+{
+    return (res_table_provider_t *) res_table_provider(table, cell->provider);
+}
+
+
+/* the state that a cell, which is counted, is counted in */
+
+static res_breaker_state_e
+res_table_counted(res_table_t *table, const res_cell_t *cell)
+{
+    res_table_provider_t  *p;
+
+    p = res_table_counts(table, cell);
+
+    return (cell->counted_at == p->epoch) ? cell->counted : p->state;
+}
+
+
+/* counts a cell that is not counted */
+
+static void
+res_table_count(res_table_t *table, res_cell_t *cell)
+{
+    res_table_provider_t  *p;
+
+    p = res_table_counts(table, cell);
+
+    cell->counted = (cell->epoch == p->epoch)
+                        ? res_breaker_shown(&cell->breaker) : p->state;
+    cell->counted_at = p->epoch;
+
+    p->cells[cell->counted]++;
 }
 
 
@@ -248,7 +340,7 @@ res_table_put(res_table_t *table, const res_key_t *key, const res_cell_t *from)
     cell->epoch = from->epoch;
     cell->credential = from->credential;
 
-    res_table_settle(table, cell);
+    (void) res_table_settle(table, cell);
 }
 
 
@@ -315,6 +407,7 @@ res_table_take(res_table_t *table, const res_key_t *key, uint64_t now)
 
     res_table_chain(table, cell);
     res_table_link(table, cell);
+    res_table_count(table, cell);
 
     return cell;
 }
@@ -337,6 +430,7 @@ res_table_evict(res_table_t *table)
     res_table_unchain(table, cell);
 
     table->used--;
+    res_table_counts(table, cell)->cells[res_table_counted(table, cell)]--;
 
     res_table_drop(table, cell);
 }
@@ -481,6 +575,7 @@ res_table_rebuild(res_table_t *table)
         cell->tripped = !res_breaker_idle(&cell->breaker);
 
         res_table_chain(table, cell);
+        res_table_count(table, cell);
         res_table_sort(table, runs, n);
     }
 
@@ -521,6 +616,11 @@ res_table_clear(res_table_t *table)
     for (i = 0; i < 2; i++) {
         table->head[i] = RES_NO_CELL;
         table->tail[i] = RES_NO_CELL;
+    }
+
+    for (i = 0; i <= RES_TABLE_PROVIDERS; i++) {
+        memset(table->providers[i].cells, 0,
+               sizeof(table->providers[i].cells));
     }
 
     for (i = 0; i <= table->mask; i++) {

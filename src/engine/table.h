@@ -26,6 +26,8 @@
 #define RES_NO_CELL     UINT32_MAX
 #define RES_NO_PROVIDER UINT16_MAX
 
+#define RES_TABLE_PROVIDERS  256    /* whose cells are counted, from 0 */
+
 
 typedef struct {
     uint64_t              hash;
@@ -41,6 +43,8 @@ typedef struct {
     uint16_t              provider;
     uint8_t               used;         /* holds a key */
     uint8_t               tripped;      /* which list it is in */
+    uint8_t               counted;      /* state that it is counted in, */
+    uint32_t              counted_at;   /* if that is the epoch */
     uint8_t               tenant_len;
     unsigned char         tenant[RES_TENANT_LEN];
     res_aimd_t            aimd;         /* of attempts in flight */
@@ -48,6 +52,19 @@ typedef struct {
 } res_cell_t;
 
 _Static_assert(sizeof(res_cell_t) <= 384, "a cell is at most 384 bytes");
+
+
+/*
+ * How many cells of a provider are in which state.  A cell of another epoch
+ * than the provider's is in the state that the epoch began with, whatever its
+ * breaker says: a word about all of them need not go to each.
+ */
+
+typedef struct {
+    uint32_t              cells[RES_BREAKER_STATES];
+    uint32_t              epoch;
+    uint32_t              state;        /* res_breaker_state_e */
+} res_table_provider_t;
 
 
 typedef struct {
@@ -63,6 +80,10 @@ typedef struct {
     uint32_t              head[2];      /* most recent: closed, tripped */
     uint32_t              tail[2];
     uint64_t              key[2];       /* of the hash */
+
+    /* the last one is for all providers with a higher number */
+    res_table_provider_t  providers[RES_TABLE_PROVIDERS + 1];
+
     /* followed by the buckets and the cells */
 } res_table_t;
 
@@ -104,8 +125,24 @@ res_cell_t *res_table_find(res_table_t *table, const res_key_t *key);
 res_cell_t *res_table_get(res_table_t *table, const res_key_t *key,
     uint64_t now);
 
-/* To be called after the breaker in the cell changed its state: a use too. */
-void res_table_settle(res_table_t *table, res_cell_t *cell);
+/*
+ * To be called after the breaker in the cell changed its state, or the cell its
+ * epoch: a use too.  Returns the state that it was counted in; cell->counted is
+ * the new one.
+ */
+res_breaker_state_e res_table_settle(res_table_t *table, res_cell_t *cell);
+
+/*
+ * A new epoch of the provider: all of its cells are in that state now.
+ * moved[i]: how many were in state i before; NULL: not asked for.  Of the
+ * epoch and the state that are known nothing happens.
+ */
+void res_table_epoch(res_table_t *table, uint16_t provider, uint32_t epoch,
+    res_breaker_state_e state, uint32_t moved[RES_BREAKER_STATES]);
+
+/* The counts of the provider; a word of them may be read without the lock. */
+const res_table_provider_t *res_table_provider(const res_table_t *table,
+    uint16_t provider);
 
 /*
  * Copies what fits of another table, the cells that are not closed first and

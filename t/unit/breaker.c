@@ -485,6 +485,46 @@ test_open(void)
 }
 
 
+/* for how long it refused, and what it is shown as */
+
+static void
+test_open_for(void)
+{
+    res_permit_t   permit;
+    res_breaker_t  b;
+
+    res_breaker_init(&b, 0);
+    trip(&b, &usual, 1000);
+    is_int(last.open, 0, "it was not open before");
+
+    (void) admit(&b, &usual, 7000, 100, &permit);
+    is_int(last.open, 1000, "open for its time, however late the next came");
+    is_int(res_breaker_shown(&b), RES_HALF_OPEN, "shown as half-open");
+
+    (void) record(&b, &usual, 7050, &permit, FAILURE);
+    is_int(last.open, 0, "open again: half-open was not open");
+    is_int(res_breaker_shown(&b), RES_OPEN, "shown as open");
+
+    reset(&b, 7300);
+    is_int(last.open, 250, "open until it was reset");
+    is_int(res_breaker_shown(&b), RES_CLOSED, "shown as closed");
+
+    trip(&b, &usual, 8000);
+    reset(&b, 3);
+    is_int(last.open, 0, "a step back in time is taken for none");
+
+    force(&b, RES_FORCED_OPEN, 9000);
+    is_int(res_breaker_shown(&b), RES_OPEN, "shown as forced open");
+    force(&b, RES_FORCED_CLOSED, 9500);
+    ok(last.changed == 0 && last.open == 0, "it had not opened by itself");
+    is_int(res_breaker_shown(&b), RES_CLOSED, "shown as forced closed");
+
+    b.forced = RES_FORCED_NONE;
+    b.state = 77;
+    is_int(res_breaker_shown(&b), RES_CLOSED, "no state is taken for closed");
+}
+
+
 typedef struct {
     uint32_t  open;
     uint32_t  open_max;
@@ -3830,6 +3870,7 @@ main(void)
     test_zero();
     test_trips();
     test_open();
+    test_open_for();
     test_open_times();
     test_reopen();
     test_probes();

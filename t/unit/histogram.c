@@ -945,6 +945,36 @@ test_threads(uint64_t ms)
 }
 
 
+static void
+test_forget(void)
+{
+    res_histogram_t        h;
+    res_histogram_total_t  t;
+
+    memset(&h, 0, sizeof(h));
+
+    /* of a clock that was far ahead of the one that follows */
+
+    res_histogram_record(&h, 100, 1000 * MINUTE);
+    res_histogram_record(&h, 7, 2 * MINUTE);
+    is_int(res_histogram_percentile(&h, 1000, 1, 2 * MINUTE),
+           res_histogram_percentile(&h, 1000, 1, 1000 * MINUTE),
+           "a time ahead is taken for now");
+
+    res_histogram_forget(&h);
+    is_int(res_histogram_percentile(&h, 500, 1, 2 * MINUTE), -1,
+           "nothing recent is known");
+
+    res_histogram_total(&h, &t);
+    ok(t.counts[RES_HISTOGRAM_BUCKETS - 1] == 2 && t.sum == 107,
+       "what was counted is");
+
+    res_histogram_record(&h, 10, 2 * MINUTE);
+    is_int(res_histogram_percentile(&h, 500, 1, 2 * MINUTE), 9,
+           "what comes is timed by the new clock");
+}
+
+
 int
 main(void)
 {
@@ -958,6 +988,7 @@ main(void)
     test_model();
     test_death();
     test_betweens();
+    test_forget();
 
     test_threads(0);
     test_threads(1);

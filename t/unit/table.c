@@ -304,6 +304,51 @@ broken_rest(res_table_t *table, unsigned char *seen)
 
 
 static const char *
+broken_counts(res_table_t *table)
+{
+    uint32_t               i, n, state;
+    res_cell_t            *cell;
+    res_table_provider_t  *p;
+
+    static res_table_provider_t  counted[RES_TABLE_PROVIDERS + 1];
+
+    memset(counted, 0, sizeof(counted));
+
+    for (n = 0; n < table->fresh; n++) {
+        cell = res_table_cell(table, n);
+
+        if (!cell->used) {
+            continue;
+        }
+
+        i = cell->provider < RES_TABLE_PROVIDERS ? cell->provider
+                                                 : RES_TABLE_PROVIDERS;
+        p = &table->providers[i];
+
+        if (cell->epoch != p->epoch) {
+            state = p->state;
+
+        } else {
+            state = res_breaker_shown(&cell->breaker);
+        }
+
+        counted[i].cells[state]++;
+    }
+
+    for (i = 0; i <= RES_TABLE_PROVIDERS; i++) {
+        if (memcmp(counted[i].cells, table->providers[i].cells,
+                   sizeof(counted[i].cells))
+            != 0)
+        {
+            return "a wrong count of a provider's cells";
+        }
+    }
+
+    return NULL;
+}
+
+
+static const char *
 broken(res_table_t *table)
 {
     const char     *what;
@@ -319,6 +364,10 @@ broken(res_table_t *table)
 
     if (what == NULL) {
         what = broken_rest(table, seen);
+    }
+
+    if (what == NULL) {
+        what = broken_counts(table);
     }
 
     free(seen);
@@ -1760,6 +1809,197 @@ test_other_copies(void)
 
 
 /*
+ * The states that cells are counted in: by what is done to each, and by words
+ * about all of a provider, which reach a cell when it is looked at.
+ */
+
+#define COUNT_PROVIDERS  4
+#define COUNT_TENANTS    20
+#define COUNT_CELLS      50
+
+
+static res_key_t
+count_key(const res_table_t *table, uint32_t tenant, uint32_t provider)
+{
+    res_key_t             k;
+    static unsigned char  letter;
+
+    letter = (unsigned char) tenant;
+
+    k.tenant = &letter;
+    k.tenant_len = 1;
+    k.provider = (uint16_t) provider;
+    k.hash = res_table_hash(table, k.tenant, 1, k.provider);
+
+    return k;
+}
+
+
+/* one thing to one cell, as its users do it */
+
+static void
+count_change(res_table_t *table, uint64_t now)
+{
+    uint32_t               provider, before, counts[RES_BREAKER_STATES];
+    res_key_t              k;
+    res_cell_t            *cell;
+    res_transition_t       t;
+    res_table_provider_t  *p;
+
+    provider = number(COUNT_PROVIDERS);
+    p = &table->providers[provider];
+
+    k = count_key(table, number(COUNT_TENANTS), provider);
+    cell = res_table_get(table, &k, now);
+
+    memcpy(counts, p->cells, sizeof(counts));
+
+    if (cell->epoch != p->epoch) {
+        cell->epoch = p->epoch;
+        res_breaker_reset(&cell->breaker, now, &t);
+        res_breaker_force(&cell->breaker,
+                          p->state == RES_OPEN ? RES_FORCED_OPEN
+                                               : RES_FORCED_NONE, now, &t);
+        before = res_table_settle(table, cell);
+
+        ok(before == p->state && cell->counted == before
+           && memcmp(counts, p->cells, sizeof(counts)) == 0,
+           "a late cell is where it was counted");
+    }
+
+    if (number(3)) {
+        cell->breaker.state = (uint8_t) number(3);
+
+    } else {
+        res_breaker_force(&cell->breaker, number(4), now, &t);
+    }
+
+    before = res_table_settle(table, cell);
+
+    counts[before]--;
+    counts[cell->counted]++;
+
+    ok(memcmp(counts, p->cells, sizeof(counts)) == 0
+       && cell->counted == res_breaker_shown(&cell->breaker),
+       "from %s to %s", res_breaker_state_name(before),
+       res_breaker_state_name(cell->counted));
+}
+
+
+static void
+count_epoch(res_table_t *table)
+{
+    uint32_t               all, i, state;
+    uint32_t               moved[RES_BREAKER_STATES];
+    uint32_t               counts[RES_BREAKER_STATES];
+    res_table_provider_t  *p;
+
+    p = &table->providers[number(COUNT_PROVIDERS)];
+    state = number(2);
+
+    memcpy(counts, p->cells, sizeof(counts));
+
+    res_table_epoch(table, (uint16_t) (p - table->providers), p->epoch + 1,
+                    state, number(2) ? moved : NULL);
+
+    all = 0;
+
+    for (i = 0; i < RES_BREAKER_STATES; i++) {
+        all += counts[i];
+    }
+
+    is_int(p->cells[state], all, "all of them went");
+
+    res_table_epoch(table, (uint16_t) (p - table->providers), p->epoch, state,
+                    moved);
+    is_int(moved[0] + moved[1] + moved[2], 0, "once");
+
+    memset(counts, 0, sizeof(counts));
+    counts[state] = all;
+    ok(memcmp(counts, p->cells, sizeof(counts)) == 0, "and are there");
+}
+
+
+static void
+count_copy(res_table_t *table)
+{
+    uint32_t      i;
+    res_table_t  *copy;
+
+    static const uint16_t  providers[] = { 3, RES_NO_PROVIDER, 1, 2 };
+
+    copy = create(30);
+
+    for (i = 0; i < COUNT_PROVIDERS; i++) {
+        if (providers[i] != RES_NO_PROVIDER) {
+            res_table_epoch(copy, providers[i], table->providers[i].epoch,
+                            table->providers[i].state, NULL);
+        }
+    }
+
+    res_table_copy(copy, table, providers, COUNT_PROVIDERS);
+    is_sound(copy, "a copy of what is counted");
+    is_int(copy->providers[0].cells[RES_CLOSED], 0, "of those that it has");
+
+    free(copy);
+}
+
+
+static void
+test_counts(void)
+{
+    uint32_t               i;
+    uint64_t               now;
+    res_table_t           *table;
+    res_table_provider_t   high;
+
+    table = create(COUNT_CELLS);
+
+    for (now = 1; now <= 3000; now++) {
+
+        res_table_enter(table);
+
+        count_change(table, now);
+
+        if (number(50) == 0) {
+            count_epoch(table);
+        }
+
+        if (number(300) == 0) {
+            count_copy(table);
+        }
+
+        res_table_leave(table);
+
+        if (number(100) == 0) {
+            restart(table);
+        }
+
+        is_str(broken_counts(table), NULL, "counts after %u", (unsigned) now);
+    }
+
+    ok(table->evictions > 1000, "some were given up");
+    free(table);
+
+    /* of those that have no count of their own */
+
+    table = create(4);
+
+    for (i = 0; i < 4; i++) {
+        (void) get(table, 8 * (i + 1) + 1, 1);
+    }
+
+    high = *res_table_provider(table, 257);
+    is_int(high.cells[RES_CLOSED], 4, "high numbers are counted together");
+    is_int(res_table_provider(table, RES_TABLE_PROVIDERS)->cells[0], 4,
+           "from the first of them");
+    is_int(res_table_provider(table, RES_TABLE_PROVIDERS - 1)->cells[0], 0,
+           "and not before");
+    free(table);
+}
+
+
+/*
  * The model: keys with the time of their last use, looked through from one
  * end to the other.
  */
@@ -1987,6 +2227,7 @@ test_model(uint32_t capacity)
             e->epoch = number(5);
             cell->breaker.total_failures = now;
             cell->epoch = e->epoch;
+            res_table_settle(table, cell);
             break;
 
         default:
@@ -2440,6 +2681,7 @@ main(void)
     test_recent();
     test_victims();
     test_settle();
+    test_counts();
     test_enter();
     test_moved();
     test_rebuilds();
