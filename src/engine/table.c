@@ -39,6 +39,7 @@ static void res_table_chain(res_table_t *table, res_cell_t *cell);
 static void res_table_unchain(res_table_t *table, res_cell_t *cell);
 static void res_table_link(res_table_t *table, res_cell_t *cell);
 static void res_table_unlink(res_table_t *table, res_cell_t *cell);
+static void res_table_trip(res_table_t *table, res_cell_t *cell, int tripped);
 
 static void res_table_rebuild(res_table_t *table);
 static int res_table_sound(res_table_t *table, const res_cell_t *cell);
@@ -50,8 +51,10 @@ static void res_table_round(uint64_t v[4]);
 static uint64_t res_table_word(const unsigned char *p);
 
 static uint64_t res_table_buckets(uint32_t capacity);
-static uint64_t res_table_offset(uint64_t buckets);
+static uint64_t res_table_words(uint32_t capacity);
+static uint64_t res_table_offset(uint64_t buckets, uint32_t capacity);
 static uint32_t *res_table_bucket(res_table_t *table, uint64_t hash);
+static uint64_t *res_table_bits(res_table_t *table);
 
 
 uint32_t
@@ -83,7 +86,7 @@ res_table_capacity(size_t bytes)
 size_t
 res_table_bytes(uint32_t capacity)
 {
-    return res_table_offset(res_table_buckets(capacity))
+    return res_table_offset(res_table_buckets(capacity), capacity)
            + (uint64_t) capacity * sizeof(res_cell_t);
 }
 
@@ -185,7 +188,7 @@ res_table_settle(res_table_t *table, res_cell_t *cell)
     }
 
     res_table_unlink(table, cell);
-    cell->tripped = tripped;
+    res_table_trip(table, cell, tripped);
     res_table_link(table, cell);
 }
 
@@ -263,7 +266,7 @@ res_table_cell(res_table_t *table, uint32_t n)
     unsigned char  *p;
 
     p = (unsigned char *) table
-        + res_table_offset((uint64_t) table->mask + 1);
+        + res_table_offset((uint64_t) table->mask + 1, table->capacity);
 
     return (res_cell_t *) p + n;
 }
@@ -273,6 +276,21 @@ uint32_t
 res_table_number(res_table_t *table, const res_cell_t *cell)
 {
     return cell - res_table_cell(table, 0);
+}
+
+
+uint32_t
+res_table_tripped(res_table_t *table, uint32_t n)
+{
+    uint64_t  word;
+
+    if (n >= table->capacity) {
+        return n;
+    }
+
+    word = res_table_bits(table)[n / 64] >> n % 64;
+
+    return word ? n + (uint32_t) __builtin_ctzll(word) : (n | 63) + 1;
 }
 
 
@@ -333,12 +351,13 @@ res_table_evict(res_table_t *table)
 
     table->evictions++;
 
-    if (cell->tripped) {
-        table->evicted_open++;
-    }
-
     res_table_unlink(table, cell);
     res_table_unchain(table, cell);
+
+    if (cell->tripped) {
+        table->evicted_open++;
+        res_table_trip(table, cell, 0);
+    }
 
     table->used--;
 
@@ -456,6 +475,27 @@ res_table_unlink(res_table_t *table, res_cell_t *cell)
 }
 
 
+static void
+res_table_trip(res_table_t *table, res_cell_t *cell, int tripped)
+{
+    uint32_t   n;
+    uint64_t  *word, bit;
+
+    n = res_table_number(table, cell);
+
+    word = &res_table_bits(table)[n / 64];
+    bit = (uint64_t) 1 << n % 64;
+
+    *word = tripped ? *word | bit : *word & ~bit;
+
+    if (cell->provider < RES_PROVIDERS) {
+        table->tripped[cell->provider] += tripped ? 1 : -1;
+    }
+
+    cell->tripped = tripped;
+}
+
+
 /* trusts nothing but the cells' keys, breakers and times of use */
 
 static void
@@ -482,7 +522,11 @@ res_table_rebuild(res_table_t *table)
 
         table->used++;
 
-        cell->tripped = !res_breaker_idle(&cell->breaker);
+        cell->tripped = 0;
+
+        if (!res_breaker_idle(&cell->breaker)) {
+            res_table_trip(table, cell, 1);
+        }
 
         res_table_chain(table, cell);
         res_table_sort(table, runs, n);
@@ -530,6 +574,10 @@ res_table_clear(res_table_t *table)
     for (i = 0; i <= table->mask; i++) {
         *res_table_bucket(table, i) = RES_NO_CELL;
     }
+
+    memset(table->tripped, 0, sizeof(table->tripped));
+    memset(res_table_bits(table), 0,
+           res_table_words(table->capacity) * sizeof(uint64_t));
 }
 
 
@@ -683,12 +731,22 @@ res_table_buckets(uint32_t capacity)
 }
 
 
+/* of bits, one for each cell */
+
+static uint64_t
+res_table_words(uint32_t capacity)
+{
+    return ((uint64_t) capacity + 63) / 64;
+}
+
+
 /* of the first cell */
 
 static uint64_t
-res_table_offset(uint64_t buckets)
+res_table_offset(uint64_t buckets, uint32_t capacity)
 {
-    return sizeof(res_table_t) + buckets * sizeof(uint32_t);
+    return sizeof(res_table_t) + buckets * sizeof(uint32_t)
+           + res_table_words(capacity) * sizeof(uint64_t);
 }
 
 
@@ -700,4 +758,12 @@ res_table_bucket(res_table_t *table, uint64_t hash)
     buckets = (uint32_t *) (table + 1);
 
     return &buckets[hash & table->mask];
+}
+
+
+static uint64_t *
+res_table_bits(res_table_t *table)
+{
+    return (uint64_t *) (void *) ((uint32_t *) (table + 1)
+                                  + (uint64_t) table->mask + 1);
 }

@@ -25,6 +25,7 @@
 #define RES_TENANT_LEN  64
 #define RES_NO_CELL     UINT32_MAX
 #define RES_NO_PROVIDER UINT16_MAX
+#define RES_PROVIDERS   256             /* those whose cells are counted */
 
 
 typedef struct {
@@ -38,7 +39,8 @@ typedef struct {
     uint32_t              epoch;        /* the caller's; of a new cell: 0 */
     uint16_t              provider;
     uint8_t               used;         /* holds a key */
-    uint8_t               tripped;      /* which list it is in */
+    uint8_t               tripped;      /* not closed, or forced: which
+                                           list it is in */
     uint8_t               tenant_len;
     unsigned char         tenant[RES_TENANT_LEN];
     res_aimd_t            aimd;         /* of attempts in flight */
@@ -61,7 +63,10 @@ typedef struct {
     uint32_t              head[2];      /* most recent: closed, tripped */
     uint32_t              tail[2];
     uint64_t              key[2];       /* of the hash */
-    /* followed by the buckets and the cells */
+    uint32_t              tripped[RES_PROVIDERS];
+                                        /* cells of each that are */
+    /* followed by the buckets, a bit for each cell that is tripped, and the
+       cells */
 } res_table_t;
 
 
@@ -117,6 +122,13 @@ void res_table_copy(res_table_t *table, res_table_t *from,
 /* A cell by number, 0..capacity - 1 (used or not), and its number. */
 res_cell_t *res_table_cell(res_table_t *table, uint32_t n);
 uint32_t res_table_number(res_table_t *table, const res_cell_t *cell);
+
+/*
+ * A cell's number, n or above, below which no cell from n on is tripped; at
+ * most 64 are passed over, so that the cell itself need not be.  Takes the
+ * same time always.
+ */
+uint32_t res_table_tripped(res_table_t *table, uint32_t n);
 
 
 #endif /* RES_TABLE_H_INCLUDED */

@@ -303,6 +303,60 @@ broken_rest(res_table_t *table, unsigned char *seen)
 }
 
 
+/* what is found by going from one tripped cell to the next */
+
+static const char *
+broken_tripped(res_table_t *table)
+{
+    uint32_t     i, n, next, of[RES_PROVIDERS];
+    res_cell_t  *cell;
+
+    memset(of, 0, sizeof(of));
+
+    for (n = 0; n < table->capacity; n = next + 1) {
+        next = res_table_tripped(table, n);
+
+        if (next < n || next - n > 64) {
+            return "no next tripped cell";
+        }
+
+        for ( /* void */ ; n < next && n < table->capacity; n++) {
+            cell = res_table_cell(table, n);
+
+            if (cell->used && cell->tripped) {
+                return "a tripped cell is passed over";
+            }
+        }
+
+        if (next >= table->capacity) {
+            break;
+        }
+
+        cell = res_table_cell(table, next);
+
+        if (!cell->used || !cell->tripped) {
+            if (next % 64 != 0) {
+                return "a cell is not tripped";
+            }
+
+            continue;
+        }
+
+        if (cell->provider < RES_PROVIDERS) {
+            of[cell->provider]++;
+        }
+    }
+
+    for (i = 0; i < RES_PROVIDERS; i++) {
+        if (of[i] != table->tripped[i]) {
+            return "a wrong number of tripped cells";
+        }
+    }
+
+    return NULL;
+}
+
+
 static const char *
 broken(res_table_t *table)
 {
@@ -319,6 +373,10 @@ broken(res_table_t *table)
 
     if (what == NULL) {
         what = broken_rest(table, seen);
+    }
+
+    if (what == NULL) {
+        what = broken_tripped(table);
     }
 
     free(seen);
@@ -857,6 +915,44 @@ test_settle(void)
     }
 
     is_int(table->head[1], RES_NO_CELL, "none is forced");
+
+    free(table);
+}
+
+
+/* from one tripped cell to the next, over words of 64 */
+
+static void
+test_tripped(void)
+{
+    uint32_t      i;
+    res_table_t  *table;
+
+    static const uint32_t  steps[][2] = {
+        { 0, 3 }, { 3, 3 }, { 4, 64 }, { 64, 128 }, { 127, 128 },
+        { 128, 130 }, { 131, 192 }, { 192, 199 }, { 199, 199 }
+    };
+
+    table = create(200);
+
+    for (i = 0; i < 200; i++) {
+        (void) get(table, i, i);
+    }
+
+    set_state(table, 3, RES_OPEN);
+    set_forced(table, 130, RES_FORCED_CLOSED);
+    set_state(table, 199, RES_HALF_OPEN);
+    is_sound(table, "some are tripped");
+
+    for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        is_int(res_table_tripped(table, steps[i][0]), steps[i][1],
+               "from %u on", steps[i][0]);
+    }
+
+    is_int(res_table_tripped(table, 200), 200, "no further than all");
+
+    restart(table);
+    is_sound(table, "after a death");
 
     free(table);
 }
@@ -2438,6 +2534,7 @@ main(void)
     test_recent();
     test_victims();
     test_settle();
+    test_tripped();
     test_enter();
     test_moved();
     test_rebuilds();
