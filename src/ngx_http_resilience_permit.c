@@ -106,6 +106,11 @@ ngx_http_resilience_permit_admit(ngx_http_resilience_call_t *call,
 
     evicted = table->evictions - evicted;
 
+    ngx_http_resilience_transition_note(zone, step->provider->counters, cell,
+                                        &t);
+    ngx_http_resilience_transition_note(zone, step->provider->counters, NULL,
+                                        &common);
+
     ngx_http_resilience_zone_leave(zone);
 
     if (t.changed) {
@@ -290,12 +295,13 @@ void
 ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
     res_result_e result)
 {
-    uint64_t                     wait;
-    res_cell_t                  *cell;
-    res_table_t                 *table;
-    res_report_t                 report;
-    res_transition_t             t, common;
-    ngx_http_resilience_zone_t  *zone;
+    uint64_t                         wait;
+    res_cell_t                      *cell;
+    res_table_t                     *table;
+    res_report_t                     report;
+    res_transition_t                 t, common;
+    ngx_http_resilience_zone_t      *zone;
+    ngx_http_resilience_counters_t  *provider;
 
     if (!a->ticket.held) {
         return;
@@ -305,6 +311,7 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
 
     zone = a->call->zone;
     table = zone->shared->table;
+    provider = a->step->provider->counters;
     wait = 0;
 
     report.result = result;
@@ -323,8 +330,7 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
         ngx_http_resilience_permit_measure(a, cell);
     }
 
-    ngx_http_resilience_flight_give(zone, &a->ticket,
-                                    a->step->provider->counters->number);
+    ngx_http_resilience_flight_give(zone, &a->ticket, provider->number);
 
     if (cell) {
         ngx_http_resilience_zone_settle(zone, cell);
@@ -341,6 +347,9 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
         if (a->step->policy->quorum.tenants) {
             ngx_http_resilience_permit_vote(a, cell, &report, &common);
         }
+
+        ngx_http_resilience_transition_note(zone, provider, cell, &t);
+        ngx_http_resilience_transition_note(zone, provider, NULL, &common);
     }
 
     ngx_http_resilience_zone_leave(zone);
@@ -576,6 +585,8 @@ ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a)
         }
 
         res_table_settle(zone->shared->table, cell);
+
+        ngx_http_resilience_transition_note(zone, provider, cell, &t);
     }
 
     if (a->ticket.common.slot >= 0) {
@@ -591,6 +602,8 @@ ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a)
         if (common.changed) {
             res_quorum_clear(&provider->quorum);
         }
+
+        ngx_http_resilience_transition_note(zone, provider, NULL, &common);
     }
 
     ngx_http_resilience_zone_leave(zone);
@@ -654,6 +667,9 @@ ngx_http_resilience_permit_slow(ngx_http_resilience_attempt_t *a)
 
         res_table_settle(zone->shared->table, cell);
 
+        ngx_http_resilience_transition_note(zone, a->step->provider->counters,
+                                            cell, &t);
+
         wait = res_breaker_wait(&cell->breaker, &a->step->policy->breaker,
                                 ngx_current_msec);
     }
@@ -672,6 +688,7 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
     res_forced_e forced, ngx_uint_t reset)
 {
     res_key_t          key;
+    ngx_uint_t         from;
     res_cell_t        *cell;
     res_table_t       *table;
     res_transition_t   t;
@@ -682,6 +699,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
 
         ngx_http_resilience_zone_enter(zone);
 
+        from = ngx_http_resilience_transition_shown(&provider->breaker);
+
         provider->epoch++;
         provider->forced = reset ? RES_FORCED_NONE : forced;
 
@@ -689,6 +708,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
         res_breaker_force(&provider->breaker, provider->forced,
                           ngx_current_msec, &t);
         res_quorum_clear(&provider->quorum);
+
+        ngx_http_resilience_transition_said(zone, provider, NULL, from);
 
         ngx_http_resilience_zone_leave(zone);
 
@@ -711,6 +732,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
     if (cell) {
         ngx_http_resilience_zone_settle(zone, cell);
 
+        from = ngx_http_resilience_transition_shown(&cell->breaker);
+
         if (reset) {
             res_breaker_reset(&cell->breaker, ngx_current_msec, &t);
 
@@ -719,6 +742,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
         }
 
         res_table_settle(table, cell);
+
+        ngx_http_resilience_transition_said(zone, provider, cell, from);
     }
 
     ngx_http_resilience_zone_leave(zone);

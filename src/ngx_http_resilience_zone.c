@@ -20,7 +20,7 @@
  */
 
 
-#define NGX_HTTP_RESILIENCE_ZONE_VERSION  3
+#define NGX_HTTP_RESILIENCE_ZONE_VERSION  4
 #define NGX_HTTP_RESILIENCE_ZONE_MIN      (32 * ngx_pagesize)
 #define NGX_HTTP_RESILIENCE_ZONE_TURNS    16    /* then one may as well sleep */
 
@@ -420,6 +420,7 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
     ngx_memcpy(to->shared->from, from->shared->from, sizeof(to->shared->from));
 
     res_table_copy(to->shared->table, from->shared->table, map, i);
+    ngx_http_resilience_transition_copy(to->shared, from->shared, map);
 
     ngx_http_resilience_zone_leave(from);
 
