@@ -12,6 +12,7 @@
 
 #define RES_TABLE_OLDEST  8     /* looked at for one with no attempts */
 #define RES_TABLE_RUNS    32    /* of 1, 2, 4, ... sorted cells */
+#define RES_TABLE_WORDS   16    /* of 64 cells, looked at for a tripped one */
 
 
 /*
@@ -282,15 +283,24 @@ res_table_number(res_table_t *table, const res_cell_t *cell)
 uint32_t
 res_table_tripped(res_table_t *table, uint32_t n)
 {
-    uint64_t  word;
+    uint32_t         i;
+    uint64_t         word;
+    const uint64_t  *bits;
 
-    if (n >= table->capacity) {
-        return n;
+    bits = res_table_bits(table);
+
+    for (i = 0; i < RES_TABLE_WORDS && n < table->capacity; i++) {
+
+        word = bits[n / 64] >> n % 64;
+
+        if (word != 0) {
+            return n + (uint32_t) __builtin_ctzll(word);
+        }
+
+        n = (n | 63) + 1;
     }
 
-    word = res_table_bits(table)[n / 64] >> n % 64;
-
-    return word ? n + (uint32_t) __builtin_ctzll(word) : (n | 63) + 1;
+    return n;
 }
 
 

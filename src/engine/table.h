@@ -124,9 +124,10 @@ res_cell_t *res_table_cell(res_table_t *table, uint32_t n);
 uint32_t res_table_number(res_table_t *table, const res_cell_t *cell);
 
 /*
- * A cell's number, n or above, below which no cell from n on is tripped; at
- * most 64 are passed over, so that the cell itself need not be.  Takes the
- * same time always.
+ * A cell's number, n or above, below which no cell from n on is tripped.  No
+ * more than 1024 are passed over, so the cell itself need not be tripped: it
+ * is if this function returns its number also for itself, and that is less
+ * than the table's capacity.
  */
 uint32_t res_table_tripped(res_table_t *table, uint32_t n);
 

@@ -316,7 +316,7 @@ broken_tripped(res_table_t *table)
     for (n = 0; n < table->capacity; n = next + 1) {
         next = res_table_tripped(table, n);
 
-        if (next < n || next - n > 64) {
+        if (next < n || next - n > 1024) {
             return "no next tripped cell";
         }
 
@@ -929,27 +929,28 @@ test_tripped(void)
     res_table_t  *table;
 
     static const uint32_t  steps[][2] = {
-        { 0, 3 }, { 3, 3 }, { 4, 64 }, { 64, 128 }, { 127, 128 },
-        { 128, 130 }, { 131, 192 }, { 192, 199 }, { 199, 199 }
+        { 0, 3 }, { 3, 3 }, { 4, 130 }, { 127, 130 }, { 128, 130 },
+        { 131, 199 }, { 199, 199 }, { 200, 1216 }, { 1000, 1984 },
+        { 1216, 2240 }, { 1984, 2500 }, { 2500, 2500 }, { 2999, 3008 },
+        { 3000, 3000 }
     };
 
-    table = create(200);
+    table = create(3000);
 
-    for (i = 0; i < 200; i++) {
+    for (i = 0; i < 3000; i++) {
         (void) get(table, i, i);
     }
 
     set_state(table, 3, RES_OPEN);
     set_forced(table, 130, RES_FORCED_CLOSED);
     set_state(table, 199, RES_HALF_OPEN);
+    set_state(table, 2500, RES_OPEN);
     is_sound(table, "some are tripped");
 
     for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         is_int(res_table_tripped(table, steps[i][0]), steps[i][1],
                "from %u on", steps[i][0]);
     }
-
-    is_int(res_table_tripped(table, 200), 200, "no further than all");
 
     restart(table);
     is_sound(table, "after a death");
