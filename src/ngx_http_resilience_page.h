@@ -4,8 +4,8 @@
 
 #define NGX_HTTP_RESILIENCE_PAGE_CSP \
     "default-src 'none'; " \
-    "script-src 'sha256-xxgQtmD0s+I+CG0q1nQoVFyznPexz6d/y2WblX58AJE='; " \
-    "style-src 'sha256-gJhqRh3MD4HHsTcLOOcmFButsf4kcJtzPXhiLaJDoP4='; " \
+    "script-src 'sha256-ZXlyNjPp0n2yhxH+6tT00kju8Tb7ePqDSc+1lmVz6LU='; " \
+    "style-src 'sha256-eDcdywoWcHX45zPXYJjWosMSoHDKOE+verNn5w3QYm8='; " \
     "connect-src 'self'; " \
     "img-src data:; " \
     "base-uri 'none'; " \
@@ -181,6 +181,8 @@ static const char  ngx_http_resilience_page_html[] =
     "    tr:has(td.manage) th { align-self: center; }\n"
     "    tr:has(td.manage):not(.group) th { grid-column: 1 / -2; }\n"
     "    td.two { grid-column: span 2; }\n"
+    "    td.wide { order: 1; }\n"
+    "    td.manage .acts { margin-top: 6px; }\n"
     "    td.manage { grid-row: 1; grid-column: -2; text-align: right; }\n"
     "    td.manage:has(:not([hidden]) > [data-action]) {\n"
     "        grid-row: auto; grid-column: 1 / -1; text-align: left;\n"
@@ -936,7 +938,7 @@ static const char  ngx_http_resilience_page_html[] =
     "        }\n"
     "        updated = performance.now();\n"
     "        failed = '';\n"
-    "        say($('zone'), status.zone.name);\n"
+    "        say($('zone'), visible(status.zone.name));\n"
     "        document.title = `Resilience ${visible(status.zone.name)}`;\n"
     "        status.providers.forEach(remember);\n"
     "        columns(status.admin);\n"
