@@ -25,7 +25,7 @@ export CC CC_OPT CC_EXTRA
 
 .DEFAULT_GOAL := module
 .PHONY: all module unit test test-asan test-valgrind sdk matrix fuzz bench \
-        demo run soak storm model install clean help
+        demo run soak storm model page install clean help
 
 
 all: module unit
@@ -82,7 +82,7 @@ $(UNIT)/%: t/unit/%.c $(UNIT)/pure.a
 ifdef SANITIZE
 test: export TEST_UNIT_DIR := $(UNIT)
 test:
-	@scripts/install build test sanitize
+	@scripts/install build test browser sanitize
 	@$(MAKE) -s --no-print-directory unit sdk
 	@scripts/build-asan $(BUILD)/asan;                                       \
 	 case $$? in                                                             \
@@ -94,7 +94,7 @@ test:
 	 esac
 else
 test: module  ## build, then run the whole suite (SANITIZE=1: with ASan and UBSan)
-	@scripts/install build test
+	@scripts/install build test browser
 	@$(MAKE) -s --no-print-directory unit sdk
 	@$(PROVE) -r $(PROVE_ARGS) t/
 endif
@@ -111,6 +111,10 @@ test-valgrind:
 
 sdk:
 	@scripts/npm-ci t/sdk
+	@scripts/npm-ci t/page
+
+page:  ## src/ngx_http_resilience_page.h of the .html beside it
+	@scripts/page
 
 matrix:  ## build and test against the nginx of newer Debian suites (SUITES=)
 	@scripts/install build test
@@ -147,4 +151,4 @@ run: module  ## the demo's nginx and providers, left running to try with curl
 	@examples/demo.sh --keep
 
 clean:  ## remove all that was built
-	@rm -rf $(BUILD) t/sdk/node_modules
+	@rm -rf $(BUILD) t/sdk/node_modules t/page/node_modules

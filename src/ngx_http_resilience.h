@@ -366,6 +366,8 @@ typedef struct {
 
     ngx_uint_t                       stale;   /* fallback stale */
     ngx_http_resilience_fallback_t   fallback;
+
+    unsigned                         single:1;  /* a provider's name */
 } ngx_http_resilience_chain_t;
 
 
@@ -389,6 +391,28 @@ typedef struct {
 } ngx_http_resilience_block_t;
 
 
+/* the last of them; see ngx_http_resilience_transition.c */
+
+#define NGX_HTTP_RESILIENCE_TRANSITIONS  64
+
+typedef struct {
+    uint64_t                         id;       /* from 1 */
+    uint64_t                         at;       /* ms */
+    uint16_t                         provider;
+    uint8_t                          from;     /* res_breaker_state_e */
+    uint8_t                          to;
+    uint8_t                          reason;   /* res_breaker_reason_e */
+    uint8_t                          common;   /* of all tenants' breaker */
+    uint8_t                          len;
+    u_char                           tenant[RES_TENANT_LEN];
+} ngx_http_resilience_transition_t;
+
+typedef struct {
+    uint64_t                         noted;    /* ever; the next one's place */
+    ngx_http_resilience_transition_t entries[NGX_HTTP_RESILIENCE_TRANSITIONS];
+} ngx_http_resilience_transitions_t;
+
+
 /* the zone's shared part; see ngx_http_resilience_zone.c */
 
 typedef struct {
@@ -409,6 +433,7 @@ typedef struct {
     ngx_http_resilience_block_t     *blocks;
     ngx_atomic_t                     eviction_logged;   /* seconds */
     ngx_http_resilience_limits_t    *limits;   /* NULL: there never was one */
+    ngx_http_resilience_transitions_t  transitions;
 } ngx_http_resilience_shared_t;
 
 
@@ -460,6 +485,8 @@ typedef struct {
     ngx_uint_t                       admin;        /* resilience_status */
     ngx_uint_t                       prometheus;
     ngx_uint_t                       top;          /* tenants=top:n; 0: none */
+    ngx_uint_t                       json;         /* whatever is asked for */
+    ngx_uint_t                       html;
 
     ngx_http_resilience_provider_t  *provider;     /* inside of its block */
 } ngx_http_resilience_loc_conf_t;
@@ -975,6 +1002,26 @@ ngx_int_t ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
     ngx_http_resilience_counters_t *provider, ngx_str_t *tenant,
     res_forced_e forced, ngx_uint_t reset);
 
+/* ngx_http_resilience_transition.c */
+
+/*
+ * Under the lock: a breaker changed its state, that of the cell or, if cell is
+ * NULL, that of all tenants of the provider.  Nothing, if it did not.
+ */
+void ngx_http_resilience_transition_note(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_counters_t *provider, res_cell_t *cell,
+    res_transition_t *t);
+
+/* The same, after an administrator's word; from is what was shown before. */
+void ngx_http_resilience_transition_said(ngx_http_resilience_zone_t *zone,
+    ngx_http_resilience_counters_t *provider, res_cell_t *cell,
+    ngx_uint_t from);
+
+
+/* Into a new zone; map: its numbers of the old one's providers. */
+void ngx_http_resilience_transition_copy(ngx_http_resilience_shared_t *to,
+    ngx_http_resilience_shared_t *from, uint16_t *map);
+
 /* ngx_http_resilience_flight.c */
 
 /* under the lock: the ticket's cell and provider have one more in flight */
@@ -1147,6 +1194,12 @@ ngx_int_t ngx_http_resilience_status_arg(ngx_http_request_t *r,
 /* a JSON answer of a status location: {"name":"text"} */
 ngx_int_t ngx_http_resilience_status_say(ngx_http_request_t *r,
     ngx_uint_t status, const char *name, const char *text);
+
+/* ngx_http_resilience_page.c */
+
+/* does the client want to see a page rather than JSON? */
+ngx_uint_t ngx_http_resilience_page_wanted(ngx_http_request_t *r);
+ngx_int_t ngx_http_resilience_page(ngx_http_request_t *r);
 
 /* ngx_http_resilience_out.c */
 

@@ -24,6 +24,10 @@ typedef struct {
 static ngx_http_resilience_action_t *ngx_http_resilience_admin_action(
     ngx_str_t *name);
 static ngx_uint_t ngx_http_resilience_admin_foreign(ngx_http_request_t *r);
+static ngx_uint_t ngx_http_resilience_admin_is(ngx_str_t *value,
+    const char *word);
+static void ngx_http_resilience_admin_port(ngx_str_t *host,
+    ngx_uint_t https);
 
 
 static ngx_http_resilience_action_t  ngx_http_resilience_actions[] = {
@@ -132,14 +136,14 @@ ngx_http_resilience_admin_action(ngx_str_t *name)
 static ngx_uint_t
 ngx_http_resilience_admin_foreign(ngx_http_request_t *r)
 {
-    u_char           *host;
-    size_t            len;
+    ngx_str_t         host, own;
+    ngx_uint_t        https;
     ngx_table_elt_t  *origin, *site;
 
     site = ngx_http_resilience_header(&r->headers_in.headers, "sec-fetch-site");
 
-    if (site && site->value.len == sizeof("cross-site") - 1
-        && ngx_strncmp(site->value.data, "cross-site", site->value.len) == 0)
+    if (site && !ngx_http_resilience_admin_is(&site->value, "same-origin")
+        && !ngx_http_resilience_admin_is(&site->value, "none"))
     {
         return 1;
     }
@@ -150,19 +154,66 @@ ngx_http_resilience_admin_foreign(ngx_http_request_t *r)
         return 0;
     }
 
-    if (r->headers_in.host == NULL) {
+    host = origin->value;
+
+    if (host.len > 7 && ngx_strncasecmp(host.data, (u_char *) "http://", 7)
+        == 0)
+    {
+        https = 0;
+
+    } else if (host.len > 8
+               && ngx_strncasecmp(host.data, (u_char *) "https://", 8) == 0)
+    {
+        https = 1;
+
+    } else {
         return 1;
     }
 
-    host = (u_char *) ngx_strstr(origin->value.data, "://");
+    host.data += 7 + https;
+    host.len -= 7 + https;
 
-    if (host == NULL) {
+    if (r->headers_in.host) {
+        own = r->headers_in.host->value;
+
+    } else if (r->host_start) {
+        own.data = r->host_start;
+        own.len = r->host_end - r->host_start;
+
+    } else {
         return 1;
     }
 
-    host += 3;
-    len = origin->value.data + origin->value.len - host;
+    ngx_http_resilience_admin_port(&host, https);
+    ngx_http_resilience_admin_port(&own, https);
 
-    return len != r->headers_in.host->value.len
-           || ngx_strncasecmp(host, r->headers_in.host->value.data, len) != 0;
+    return host.len != own.len
+           || ngx_strncasecmp(host.data, own.data, own.len) != 0;
+}
+
+
+static ngx_uint_t
+ngx_http_resilience_admin_is(ngx_str_t *value, const char *word)
+{
+    return value->len == ngx_strlen(word)
+           && ngx_strncmp(value->data, word, value->len) == 0;
+}
+
+
+/* a port that goes without saying may yet be said */
+
+static void
+ngx_http_resilience_admin_port(ngx_str_t *host, ngx_uint_t https)
+{
+    size_t       len;
+    const char  *port;
+
+    port = https ? ":443" : ":80";
+    len = ngx_strlen(port);
+
+    if (host->len > len
+        && ngx_strncmp(host->data + host->len - len, port, len) == 0)
+    {
+        host->len -= len;
+    }
 }

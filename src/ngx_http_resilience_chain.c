@@ -518,6 +518,8 @@ ngx_http_resilience_chain_singles(ngx_conf_t *cf,
             return NGX_ERROR;
         }
 
+        chain->single = 1;
+
         step = ngx_array_push(&chain->steps);
         if (step == NULL) {
             return NGX_ERROR;

@@ -108,6 +108,11 @@ ngx_http_resilience_permit_admit(ngx_http_resilience_call_t *call,
 
     evicted = table->evictions - evicted;
 
+    ngx_http_resilience_transition_note(zone, step->provider->counters, cell,
+                                        &t);
+    ngx_http_resilience_transition_note(zone, step->provider->counters, NULL,
+                                        &common);
+
     ngx_http_resilience_zone_leave(zone);
 
     if (t.changed) {
@@ -314,11 +319,12 @@ void
 ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
     res_result_e result)
 {
-    uint64_t                     wait;
-    res_cell_t                  *cell;
-    res_report_t                 report;
-    res_transition_t             t, common;
-    ngx_http_resilience_zone_t  *zone;
+    uint64_t                         wait;
+    res_cell_t                      *cell;
+    res_report_t                     report;
+    res_transition_t                 t, common;
+    ngx_http_resilience_zone_t      *zone;
+    ngx_http_resilience_counters_t  *provider;
 
     if (!a->ticket.held) {
         return;
@@ -329,6 +335,7 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
     a->failed = (result == RES_RESULT_FAILURE);
 
     zone = a->call->zone;
+    provider = a->step->provider->counters;
     wait = 0;
 
     report.result = result;
@@ -347,8 +354,7 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
         ngx_http_resilience_permit_measure(a, cell);
     }
 
-    ngx_http_resilience_flight_give(zone, &a->ticket,
-                                    a->step->provider->counters->number);
+    ngx_http_resilience_flight_give(zone, &a->ticket, provider->number);
 
     if (cell) {
         ngx_http_resilience_zone_settle(zone, cell);
@@ -365,6 +371,9 @@ ngx_http_resilience_permit_record(ngx_http_resilience_attempt_t *a,
         if (a->step->policy->quorum.tenants) {
             ngx_http_resilience_permit_vote(a, cell, &report, &common);
         }
+
+        ngx_http_resilience_transition_note(zone, provider, cell, &t);
+        ngx_http_resilience_transition_note(zone, provider, NULL, &common);
     }
 
     ngx_http_resilience_zone_leave(zone);
@@ -622,6 +631,8 @@ ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a)
         }
 
         ngx_http_resilience_zone_changed(zone, cell, &t);
+
+        ngx_http_resilience_transition_note(zone, provider, cell, &t);
     }
 
     if (a->ticket.common.slot >= 0) {
@@ -637,6 +648,8 @@ ngx_http_resilience_permit_commit(ngx_http_resilience_attempt_t *a)
         if (common.changed) {
             res_quorum_clear(&provider->quorum);
         }
+
+        ngx_http_resilience_transition_note(zone, provider, NULL, &common);
     }
 
     ngx_http_resilience_zone_leave(zone);
@@ -700,6 +713,9 @@ ngx_http_resilience_permit_slow(ngx_http_resilience_attempt_t *a)
 
         ngx_http_resilience_zone_changed(zone, cell, &t);
 
+        ngx_http_resilience_transition_note(zone, a->step->provider->counters,
+                                            cell, &t);
+
         wait = res_breaker_wait(&cell->breaker, &a->step->policy->breaker,
                                 ngx_current_msec);
     }
@@ -718,6 +734,7 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
     res_forced_e forced, ngx_uint_t reset)
 {
     res_key_t          key;
+    ngx_uint_t         from;
     res_cell_t        *cell;
     res_table_t       *table;
     res_transition_t   t;
@@ -728,6 +745,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
 
         ngx_http_resilience_zone_enter(zone);
 
+        from = res_breaker_shown(&provider->breaker);
+
         ngx_http_resilience_zone_epoch(zone, provider,
                                        reset ? RES_FORCED_NONE : forced);
 
@@ -737,6 +756,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
         res_quorum_clear(&provider->quorum);
 
         ngx_http_resilience_rest_end(zone, provider, NULL);
+
+        ngx_http_resilience_transition_said(zone, provider, NULL, from);
 
         ngx_http_resilience_zone_leave(zone);
 
@@ -762,6 +783,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
         cell->breaker.rest = 0;
         ngx_http_resilience_rest_end(zone, provider, tenant);
 
+        from = res_breaker_shown(&cell->breaker);
+
         if (reset) {
             res_breaker_reset(&cell->breaker, ngx_current_msec, &t);
 
@@ -770,6 +793,8 @@ ngx_http_resilience_permit_say(ngx_http_resilience_zone_t *zone,
         }
 
         ngx_http_resilience_zone_changed(zone, cell, &t);
+
+        ngx_http_resilience_transition_said(zone, provider, cell, from);
     }
 
     ngx_http_resilience_zone_leave(zone);

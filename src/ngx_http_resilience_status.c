@@ -4,42 +4,31 @@
  */
 
 
-#include "ngx_http_resilience.h"
 #include "ngx_http_resilience_limit.h"
+#include "ngx_http_resilience_status.h"
 
 
-/*
- * resilience_status: the zone as JSON.
- *
- * Cells are copied a few at a time under the lock and written out without it.
- * A page looks at a bounded number of them; "next" says where the next page
- * begins.
- */
+/* resilience_status: the zone as JSON */
 
 
 #define NGX_HTTP_RESILIENCE_LIMIT   100     /* breakers a page, by default */
 #define NGX_HTTP_RESILIENCE_MOST    1000
-#define NGX_HTTP_RESILIENCE_BATCH   32      /* cells copied at a time */
-#define NGX_HTTP_RESILIENCE_LOOK    20000   /* cells looked at for a page */
-
-
-typedef struct {
-    ngx_str_t                        tenant;
-    ngx_str_t                        provider;
-    ngx_int_t                        state;   /* -1: any */
-    ngx_uint_t                       limit;
-    ngx_uint_t                       after;
-    unsigned                         by_tenant:1;
-    unsigned                         by_provider:1;
-} ngx_http_resilience_query_t;
 
 
 static ngx_int_t ngx_http_resilience_status_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_resilience_status_format(ngx_conf_t *cf,
+    ngx_http_resilience_loc_conf_t *rlcf, ngx_str_t *value);
 static ngx_int_t ngx_http_resilience_status_query(ngx_http_request_t *r,
+    ngx_http_resilience_query_t *q);
+static ngx_int_t ngx_http_resilience_status_word(ngx_http_request_t *r,
+    const char *name, const char *word);
+static ngx_int_t ngx_http_resilience_status_after(ngx_http_request_t *r,
     ngx_http_resilience_query_t *q);
 static void ngx_http_resilience_status_json(ngx_http_request_t *r,
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
+static void ngx_http_resilience_status_chains(
+    ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_out_t *out);
 static void ngx_http_resilience_status_providers(
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
@@ -54,9 +43,6 @@ static void ngx_http_resilience_status_limits(
 static void ngx_http_resilience_status_breakers(
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out);
-static ngx_uint_t ngx_http_resilience_status_asked(
-    ngx_http_resilience_shared_t *shared, ngx_http_resilience_query_t *q,
-    res_cell_t *cell);
 static void ngx_http_resilience_status_breaker(
     ngx_http_resilience_shared_t *shared, res_cell_t *cell,
     ngx_http_resilience_out_t *out);
@@ -77,17 +63,8 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     for (i = 1; i < cf->args->nelts; i++) {
 
-        if (ngx_strcmp(value[i].data, "json") == 0) {
-            continue;
-        }
-
         if (ngx_strcmp(value[i].data, "admin") == 0) {
             rlcf->admin = 1;
-            continue;
-        }
-
-        if (ngx_strcmp(value[i].data, "prometheus") == 0) {
-            rlcf->prometheus = 1;
             continue;
         }
 
@@ -102,18 +79,9 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             continue;
         }
 
-        if (ngx_strcmp(value[i].data, "html") == 0) {
-            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                               "\"%V\" of \"resilience_status\" is not "
-                               "supported yet", &value[i]);
+        if (ngx_http_resilience_status_format(cf, rlcf, &value[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
         }
-
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid parameter \"%V\", use \"json\", "
-                           "\"prometheus\", \"tenants=top:number\" or "
-                           "\"admin\"", &value[i]);
-        return NGX_CONF_ERROR;
     }
 
     if (rlcf->top && !rlcf->prometheus) {
@@ -127,6 +95,41 @@ ngx_http_resilience_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     clcf->handler = ngx_http_resilience_status_handler;
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_status_format(ngx_conf_t *cf,
+    ngx_http_resilience_loc_conf_t *rlcf, ngx_str_t *value)
+{
+    ngx_uint_t  *format;
+
+    if (ngx_strcmp(value->data, "json") == 0) {
+        format = &rlcf->json;
+
+    } else if (ngx_strcmp(value->data, "prometheus") == 0) {
+        format = &rlcf->prometheus;
+
+    } else if (ngx_strcmp(value->data, "html") == 0) {
+        format = &rlcf->html;
+
+    } else {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid parameter \"%V\", use \"json\", "
+                           "\"prometheus\", \"html\" or \"admin\"", value);
+        return NGX_ERROR;
+    }
+
+    if (rlcf->json || rlcf->prometheus || rlcf->html) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"%V\" is one format too many, use one location "
+                           "for each", value);
+        return NGX_ERROR;
+    }
+
+    *format = 1;
+
+    return NGX_OK;
 }
 
 
@@ -180,11 +183,18 @@ ngx_http_resilience_status_handler(ngx_http_request_t *r)
     if (rc == NGX_DECLINED) {
         ngx_http_resilience_out_printf(&out,
             "{\"error\":\"state is closed, open or half_open, limit is from "
-            "1 to %d, after is a number that an answer gave as next\"}",
+            "1 to %d, after is a number that an answer gave as next, order is "
+            "state, format is json\"}",
             NGX_HTTP_RESILIENCE_MOST);
 
         return ngx_http_resilience_out_send(r, NGX_HTTP_BAD_REQUEST,
                                             "application/json", &out);
+    }
+
+    if (!q.json && !rlcf->json
+        && (rlcf->html || ngx_http_resilience_page_wanted(r)))
+    {
+        return ngx_http_resilience_page(r);
     }
 
     ngx_http_resilience_status_json(r, rmcf, &q, &out);
@@ -270,15 +280,64 @@ ngx_http_resilience_status_query(ngx_http_request_t *r,
         q->limit = n;
     }
 
-    if (ngx_http_arg(r, (u_char *) "after", 5, &value) == NGX_OK) {
-        n = ngx_atoi(value.data, value.len);
-
-        if (n == NGX_ERROR) {
-            return NGX_DECLINED;
-        }
-
-        q->after = n;
+    n = ngx_http_resilience_status_word(r, "order", "state");
+    if (n == NGX_ERROR) {
+        return NGX_DECLINED;
     }
+
+    /* of one state all are alike */
+
+    q->ordered = (n == NGX_OK && q->state == -1);
+
+    n = ngx_http_resilience_status_word(r, "format", "json");
+    if (n == NGX_ERROR) {
+        return NGX_DECLINED;
+    }
+
+    q->json = (n == NGX_OK);
+
+    return ngx_http_resilience_status_after(r, q);
+}
+
+
+/* an argument that has one value; NGX_DECLINED: it is not there */
+
+static ngx_int_t
+ngx_http_resilience_status_word(ngx_http_request_t *r, const char *name,
+    const char *word)
+{
+    ngx_str_t  value;
+
+    if (ngx_http_arg(r, (u_char *) name, ngx_strlen(name), &value) != NGX_OK) {
+        return NGX_DECLINED;
+    }
+
+    return (value.len == ngx_strlen(word)
+            && ngx_strncmp(value.data, word, value.len) == 0) ? NGX_OK
+                                                              : NGX_ERROR;
+}
+
+
+/* ordered pages say in the upper half which of the states they are at */
+
+static ngx_int_t
+ngx_http_resilience_status_after(ngx_http_request_t *r,
+    ngx_http_resilience_query_t *q)
+{
+    off_t      n;
+    ngx_str_t  value;
+
+    if (ngx_http_arg(r, (u_char *) "after", 5, &value) != NGX_OK) {
+        return NGX_OK;
+    }
+
+    n = ngx_atoof(value.data, value.len);
+
+    if (n == NGX_ERROR || n >> 32 > (q->ordered ? RES_HALF_OPEN : 0)) {
+        return NGX_DECLINED;
+    }
+
+    q->after = n;
 
     return NGX_OK;
 }
@@ -316,10 +375,12 @@ ngx_http_resilience_status_json(ngx_http_request_t *r,
     ngx_http_resilience_main_conf_t *rmcf, ngx_http_resilience_query_t *q,
     ngx_http_resilience_out_t *out)
 {
-    res_table_t      *table;
-    ngx_shm_zone_t   *shm_zone;
-    ngx_core_conf_t  *ccf;
+    res_table_t                     *table;
+    ngx_shm_zone_t                  *shm_zone;
+    ngx_core_conf_t                 *ccf;
+    ngx_http_resilience_loc_conf_t  *rlcf;
 
+    rlcf = ngx_http_get_module_loc_conf(r, ngx_http_resilience_module);
     shm_zone = rmcf->zone->shm_zone;
     table = rmcf->zone->shared->table;
 
@@ -334,21 +395,73 @@ ngx_http_resilience_status_json(ngx_http_request_t *r,
                                       ",\"size\":%uz,\"used\":%uz,"
                                       "\"cells\":%uD,\"capacity\":%uD,"
                                       "\"evictions\":%uL},"
-                                      "\"workers\":%i,\"draining\":%s,",
+                                      "\"workers\":%i,\"draining\":%s,"
+                                      "\"admin\":%s,",
                                       shm_zone->shm.size,
                                       (size_t) table->used
                                           * sizeof(res_cell_t),
                                       table->used, table->capacity,
                                       table->evictions,
                                       ccf->worker_processes,
-                                      ngx_exiting ? "true" : "false");
+                                      ngx_exiting ? "true" : "false",
+                                      rlcf->admin ? "true" : "false");
 
+    ngx_http_resilience_status_chains(rmcf, out);
+    ngx_http_resilience_out_printf(out, ",");
     ngx_http_resilience_status_providers(rmcf, q, out);
     ngx_http_resilience_out_printf(out, ",");
     ngx_http_resilience_status_limits(rmcf, out);
     ngx_http_resilience_out_printf(out, ",");
+    ngx_http_resilience_transition_json(rmcf->zone, q, out);
+    ngx_http_resilience_out_printf(out, ",");
     ngx_http_resilience_status_breakers(rmcf, q, out);
     ngx_http_resilience_out_printf(out, "}\n");
+}
+
+
+/* as configured; not the names of providers that work as chains */
+
+static void
+ngx_http_resilience_status_chains(ngx_http_resilience_main_conf_t *rmcf,
+    ngx_http_resilience_out_t *out)
+{
+    ngx_uint_t                     i, n, any;
+    ngx_str_t                     *name;
+    ngx_http_resilience_chain_t  **chains;
+
+    static const char  *balances[] = { "order", "weighted", "least_latency" };
+
+    chains = rmcf->chains.elts;
+    any = 0;
+
+    ngx_http_resilience_out_printf(out, "\"chains\":[");
+
+    for (i = 0; i < rmcf->chains.nelts; i++) {
+
+        if (chains[i]->single) {
+            continue;
+        }
+
+        name = &chains[i]->name;
+
+        ngx_http_resilience_out_printf(out, "%s{\"name\":", any ? "," : "");
+        ngx_http_resilience_out_string(out, name->data, name->len);
+        ngx_http_resilience_out_printf(out, ",\"balance\":\"%s\","
+                                       "\"providers\":[",
+                                       balances[chains[i]->balance]);
+
+        for (n = 0; n < chains[i]->steps.nelts; n++) {
+            name = &chains[i]->order[n]->provider_name;
+
+            ngx_http_resilience_out_printf(out, n ? "," : "");
+            ngx_http_resilience_out_string(out, name->data, name->len);
+        }
+
+        ngx_http_resilience_out_printf(out, "]}");
+        any = 1;
+    }
+
+    ngx_http_resilience_out_printf(out, "]");
 }
 
 
@@ -357,9 +470,11 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
     ngx_http_resilience_query_t *q, ngx_http_resilience_out_t *out)
 {
     ngx_uint_t                        i, n, any, some;
+    res_table_t                      *table;
     ngx_http_resilience_counters_t   *counters;
     ngx_http_resilience_provider_t  **providers;
 
+    table = rmcf->zone->shared->table;
     providers = rmcf->providers.elts;
     any = 0;
 
@@ -369,11 +484,7 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
 
         counters = providers[i]->counters;
 
-        if (q->by_provider
-            && (q->provider.len != counters->len
-                || ngx_memcmp(q->provider.data, counters->name, counters->len)
-                   != 0))
-        {
+        if (!ngx_http_resilience_walk_names(q, counters)) {
             continue;
         }
 
@@ -411,7 +522,8 @@ ngx_http_resilience_status_providers(ngx_http_resilience_main_conf_t *rmcf,
         ngx_http_resilience_status_denied(counters, out);
         ngx_http_resilience_out_printf(out, "},\"latency_ms\":{");
         ngx_http_resilience_status_latency(counters, out);
-        ngx_http_resilience_out_printf(out, "},\"breaker\":{");
+        ngx_http_resilience_out_printf(out, "},\"tripped\":%uD,\"breaker\":{",
+                                       table->tripped[counters->number]);
         ngx_http_resilience_status_state(&counters->breaker, out);
         ngx_http_resilience_out_printf(out, "}}");
         any = 1;
@@ -527,95 +639,37 @@ static void
 ngx_http_resilience_status_breakers(ngx_http_resilience_main_conf_t *rmcf,
     ngx_http_resilience_query_t *q, ngx_http_resilience_out_t *out)
 {
-    uint32_t                       n, end, last;
-    ngx_uint_t                     i, found, copied;
-    res_cell_t                    *cell;
-    res_table_t                   *table;
-    ngx_http_resilience_zone_t    *zone;
-    res_cell_t                     batch[NGX_HTTP_RESILIENCE_BATCH];
+    ngx_uint_t                   i, n, any;
+    ngx_http_resilience_walk_t   walk;
+    res_cell_t                   batch[NGX_HTTP_RESILIENCE_BATCH];
 
-    zone = rmcf->zone;
-    table = zone->shared->table;
-    found = 0;
-
-    n = (uint32_t) ngx_min(q->after, (ngx_uint_t) table->capacity);
-    last = ngx_min(table->fresh, table->capacity);
-
-    end = (last - ngx_min(n, last) > NGX_HTTP_RESILIENCE_LOOK)
-              ? n + NGX_HTTP_RESILIENCE_LOOK : last;
+    ngx_http_resilience_walk_init(&walk, rmcf->zone, q);
+    any = 0;
 
     ngx_http_resilience_out_printf(out, "\"breakers\":[");
 
-    while (n < end && found < q->limit) {
+    for ( ;; ) {
+        n = ngx_http_resilience_walk_next(&walk, batch);
 
-        copied = 0;
-
-        ngx_http_resilience_zone_enter(zone);
-
-        for (i = 0; i < NGX_HTTP_RESILIENCE_BATCH && n < end
-                    && found + copied < q->limit; i++, n++)
-        {
-            cell = res_table_cell(table, n);
-
-            if (!ngx_http_resilience_status_asked(zone->shared, q, cell)) {
-                continue;
-            }
-
-            ngx_http_resilience_zone_settle(zone, cell);
-
-            if (q->state == -1
-                || res_breaker_shown(&cell->breaker)
-                   == (res_breaker_state_e) q->state)
-            {
-                batch[copied++] = *cell;
-            }
+        if (n == 0) {
+            break;
         }
 
-        ngx_http_resilience_zone_leave(zone);
-
-        for (i = 0; i < copied; i++) {
-            if (found++) {
-                ngx_http_resilience_out_printf(out, ",");
-            }
-
-            ngx_http_resilience_status_breaker(zone->shared, &batch[i], out);
+        for (i = 0; i < n; i++) {
+            ngx_http_resilience_out_printf(out, any ? "," : "");
+            ngx_http_resilience_status_breaker(rmcf->zone->shared, &batch[i],
+                                               out);
+            any = 1;
         }
     }
 
-    if (n < last) {
-        ngx_http_resilience_out_printf(out, "],\"next\":%uD", n);
+    if (walk.over) {
+        ngx_http_resilience_out_printf(out, "],\"next\":null");
 
     } else {
-        ngx_http_resilience_out_printf(out, "],\"next\":null");
+        ngx_http_resilience_out_printf(out, "],\"next\":%uL",
+                                       (uint64_t) walk.phase << 32 | walk.n);
     }
-}
-
-
-static ngx_uint_t
-ngx_http_resilience_status_asked(ngx_http_resilience_shared_t *shared,
-    ngx_http_resilience_query_t *q, res_cell_t *cell)
-{
-    ngx_http_resilience_counters_t  *provider;
-
-    if (!cell->used || cell->provider >= shared->nproviders) {
-        return 0;
-    }
-
-    if (q->by_tenant
-        && (q->tenant.len != cell->tenant_len
-            || ngx_memcmp(q->tenant.data, cell->tenant, cell->tenant_len) != 0))
-    {
-        return 0;
-    }
-
-    if (!q->by_provider) {
-        return 1;
-    }
-
-    provider = shared->providers[cell->provider];
-
-    return q->provider.len == provider->len
-           && ngx_memcmp(q->provider.data, provider->name, provider->len) == 0;
 }
 
 
@@ -661,16 +715,18 @@ static void
 ngx_http_resilience_status_state(res_breaker_t *b,
     ngx_http_resilience_out_t *out)
 {
-    uint64_t  now, since, until;
+    uint64_t    now, since, until;
+    ngx_uint_t  state;
 
     now = ngx_current_msec;
 
     since = (now > b->since) ? now - b->since : 0;
     until = (b->state == RES_OPEN) ? ngx_max(b->until, b->rest) : b->rest;
 
+    state = res_breaker_shown(b);
+
     ngx_http_resilience_out_printf(out, "\"state\":\"%s\",\"forced\":",
-                                      res_breaker_state_name(
-                                         res_breaker_shown(b)));
+                                      res_breaker_state_name(state));
 
     if (b->forced == RES_FORCED_NONE) {
         ngx_http_resilience_out_printf(out, "null");

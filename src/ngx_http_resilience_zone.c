@@ -21,7 +21,7 @@
  */
 
 
-#define NGX_HTTP_RESILIENCE_ZONE_VERSION  4
+#define NGX_HTTP_RESILIENCE_ZONE_VERSION  5
 #define NGX_HTTP_RESILIENCE_ZONE_MIN      (32 * ngx_pagesize)
 #define NGX_HTTP_RESILIENCE_ZONE_TURNS    16    /* then one may as well sleep */
 
@@ -461,6 +461,7 @@ ngx_http_resilience_zone_copy(ngx_http_resilience_zone_t *to,
     res_rest_copy(&to->shared->rests, &from->shared->rests, owners, i);
 
     ngx_http_resilience_limit_zone_copy(to, from);
+    ngx_http_resilience_transition_copy(to->shared, from->shared, map);
 
     ngx_http_resilience_zone_leave(from);
 

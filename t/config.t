@@ -280,10 +280,10 @@ bad('"resilience_tenant" directive is duplicate',
     location => 'resilience_tenant a; resilience_tenant b;');
 bad('invalid parameter "x", use "hash" or "required"',
     location => 'resilience_tenant a x;');
-bad('not supported yet', location => "resilience_status $_;")
-    for qw(html);
+bad('one format too many', location => "resilience_status $_;")
+    for 'json html', 'html prometheus', 'json json';
 good("resilience_status $_", location => "resilience_status $_;")
-    for 'admin', 'json admin', 'prometheus';
+    for 'admin', 'json admin', 'prometheus', 'html', 'html admin';
 bad('invalid parameter "x", use', location => 'resilience_status x;');
 bad('wants the name of a chain', location => 'resilience_pass "";');
 bad('is duplicate', location => 'resilience_pass a; resilience_pass b;');

@@ -103,6 +103,7 @@ my $n = nginx(vars => { OPEN => 1000 * $open,
         }
         location /dead/ { resilience_pass dead; }
         location ~ ^/(\w+)/ { resilience_pass $1; }
+        location = /limited { resilience_limit requests rate=1r/m; }
         location = /metrics { resilience_status prometheus; }
         location = /top { resilience_status prometheus tenants=top:3; }
         location = /all { resilience_status prometheus tenants=top:100; }

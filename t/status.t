@@ -100,7 +100,7 @@ is_deeply(delete $p{idle}{tokens}, { input => 0, output => 0 }, 'no tokens');
 is_deeply(delete $p{idle}{retry_denied}, { max_retries => 0, deadline => 0,
     budget => 0, non_idempotent => 0 }, 'no retry denied');
 is_deeply($p{idle}, { name => 'idle', inflight => 0, attempts => 0,
-    successes => 0, failures => {}, breaker => { state => 'closed',
+    successes => 0, failures => {}, tripped => 0, breaker => { state => 'closed',
     forced => undef, rejected => 0, opened => 0, closed => 0,
     retry_in_ms => 0 } }, 'a provider that was not called');
 is($s->{zone}{cells}, 2, 'two cells');

@@ -336,7 +336,7 @@ cmp_ok(now - $since, '>=', 1.9, 'when the first one must have ended');
 # full
 
 $n->stop;
-$n->conf($http =~ s/gw:1m/gw:128k/r);
+$n->conf($http =~ s/gw:1m/gw:160k/r);
 $n->start;
 my $capacity = status()->{zone}{capacity};
 cmp_ok($capacity, '>', 100, 'a zone for some');
@@ -377,7 +377,7 @@ $n->conf($http);
 ok($n->reload(gone => 1), 'reload with a larger zone');
 calls('a', map { "after$_" } 1 .. $capacity);
 fail_on(2, 'a', 'late');
-$n->conf($http =~ s/gw:1m/gw:128k/r);
+$n->conf($http =~ s/gw:1m/gw:160k/r);
 ok($n->reload(gone => 1), 'reload with a smaller one');
 $s = status();
 is($s->{zone}{cells}, $s->{zone}{capacity}, 'filled');

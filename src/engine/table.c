@@ -13,6 +13,7 @@
 
 #define RES_TABLE_OLDEST  8     /* looked at for one with no attempts */
 #define RES_TABLE_RUNS    32    /* of 1, 2, 4, ... sorted cells */
+#define RES_TABLE_WORDS   16    /* of 64 cells, looked at for a tripped one */
 
 
 /*
@@ -37,6 +38,7 @@ static void res_table_chain(res_table_t *table, res_cell_t *cell);
 static void res_table_unchain(res_table_t *table, res_cell_t *cell);
 static void res_table_link(res_table_t *table, res_cell_t *cell);
 static void res_table_unlink(res_table_t *table, res_cell_t *cell);
+static void res_table_trip(res_table_t *table, res_cell_t *cell, int tripped);
 
 static res_table_provider_t *res_table_counts(res_table_t *table,
     const res_cell_t *cell);
@@ -51,8 +53,10 @@ static void res_table_sort(res_table_t *table, uint32_t runs[], uint32_t n);
 static uint32_t res_table_merge(res_table_t *table, uint32_t a, uint32_t b);
 
 static uint64_t res_table_buckets(uint32_t capacity);
-static uint64_t res_table_offset(uint64_t buckets);
+static uint64_t res_table_words(uint32_t capacity);
+static uint64_t res_table_offset(uint64_t buckets, uint32_t capacity);
 static uint32_t *res_table_bucket(res_table_t *table, uint64_t hash);
+static uint64_t *res_table_bits(res_table_t *table);
 
 
 uint32_t
@@ -84,7 +88,7 @@ res_table_capacity(size_t bytes)
 size_t
 res_table_bytes(uint32_t capacity)
 {
-    return res_table_offset(res_table_buckets(capacity))
+    return res_table_offset(res_table_buckets(capacity), capacity)
            + (uint64_t) capacity * sizeof(res_cell_t);
 }
 
@@ -188,7 +192,7 @@ res_table_settle(res_table_t *table, res_cell_t *cell)
 
     if (cell->tripped != tripped) {
         res_table_unlink(table, cell);
-        cell->tripped = tripped;
+        res_table_trip(table, cell, tripped);
         res_table_link(table, cell);
     }
 
@@ -350,7 +354,7 @@ res_table_cell(res_table_t *table, uint32_t n)
     unsigned char  *p;
 
     p = (unsigned char *) table
-        + res_table_offset((uint64_t) table->mask + 1);
+        + res_table_offset((uint64_t) table->mask + 1, table->capacity);
 
     return (res_cell_t *) p + n;
 }
@@ -360,6 +364,30 @@ uint32_t
 res_table_number(res_table_t *table, const res_cell_t *cell)
 {
     return cell - res_table_cell(table, 0);
+}
+
+
+uint32_t
+res_table_tripped(res_table_t *table, uint32_t n)
+{
+    uint32_t         i;
+    uint64_t         word;
+    const uint64_t  *bits;
+
+    bits = res_table_bits(table);
+
+    for (i = 0; i < RES_TABLE_WORDS && n < table->capacity; i++) {
+
+        word = bits[n / 64] >> n % 64;
+
+        if (word != 0) {
+            return n + (uint32_t) __builtin_ctzll(word);
+        }
+
+        n = (n | 63) + 1;
+    }
+
+    return n;
 }
 
 
@@ -422,12 +450,13 @@ res_table_evict(res_table_t *table)
 
     table->evictions++;
 
-    if (cell->tripped) {
-        table->evicted_open++;
-    }
-
     res_table_unlink(table, cell);
     res_table_unchain(table, cell);
+
+    if (cell->tripped) {
+        table->evicted_open++;
+        res_table_trip(table, cell, 0);
+    }
 
     table->used--;
     res_table_counts(table, cell)->cells[res_table_counted(table, cell)]--;
@@ -546,6 +575,27 @@ res_table_unlink(res_table_t *table, res_cell_t *cell)
 }
 
 
+static void
+res_table_trip(res_table_t *table, res_cell_t *cell, int tripped)
+{
+    uint32_t   n;
+    uint64_t  *word, bit;
+
+    n = res_table_number(table, cell);
+
+    word = &res_table_bits(table)[n / 64];
+    bit = (uint64_t) 1 << n % 64;
+
+    *word = tripped ? *word | bit : *word & ~bit;
+
+    if (cell->provider < RES_TABLE_PROVIDERS) {
+        table->tripped[cell->provider] += tripped ? 1 : -1;
+    }
+
+    cell->tripped = tripped;
+}
+
+
 /* trusts nothing but the cells' keys, breakers and times of use */
 
 static void
@@ -572,7 +622,11 @@ res_table_rebuild(res_table_t *table)
 
         table->used++;
 
-        cell->tripped = !res_breaker_idle(&cell->breaker);
+        cell->tripped = 0;
+
+        if (!res_breaker_idle(&cell->breaker)) {
+            res_table_trip(table, cell, 1);
+        }
 
         res_table_chain(table, cell);
         res_table_count(table, cell);
@@ -626,6 +680,10 @@ res_table_clear(res_table_t *table)
     for (i = 0; i <= table->mask; i++) {
         *res_table_bucket(table, i) = RES_NO_CELL;
     }
+
+    memset(table->tripped, 0, sizeof(table->tripped));
+    memset(res_table_bits(table), 0,
+           res_table_words(table->capacity) * sizeof(uint64_t));
 }
 
 
@@ -719,12 +777,22 @@ res_table_buckets(uint32_t capacity)
 }
 
 
+/* of bits, one for each cell */
+
+static uint64_t
+res_table_words(uint32_t capacity)
+{
+    return ((uint64_t) capacity + 63) / 64;
+}
+
+
 /* of the first cell */
 
 static uint64_t
-res_table_offset(uint64_t buckets)
+res_table_offset(uint64_t buckets, uint32_t capacity)
 {
-    return sizeof(res_table_t) + buckets * sizeof(uint32_t);
+    return sizeof(res_table_t) + buckets * sizeof(uint32_t)
+           + res_table_words(capacity) * sizeof(uint64_t);
 }
 
 
@@ -736,4 +804,12 @@ res_table_bucket(res_table_t *table, uint64_t hash)
     buckets = (uint32_t *) (table + 1);
 
     return &buckets[hash & table->mask];
+}
+
+
+static uint64_t *
+res_table_bits(res_table_t *table)
+{
+    return (uint64_t *) (void *) ((uint32_t *) (table + 1)
+                                  + (uint64_t) table->mask + 1);
 }

@@ -42,7 +42,8 @@ typedef struct {
                                            the caller's too; 0: no one's */
     uint16_t              provider;
     uint8_t               used;         /* holds a key */
-    uint8_t               tripped;      /* which list it is in */
+    uint8_t               tripped;      /* not closed, or forced: which
+                                            list it is in */
     uint8_t               counted;      /* state that it is counted in, */
     uint32_t              counted_at;   /* if that is the epoch */
     uint8_t               tenant_len;
@@ -84,7 +85,10 @@ typedef struct {
     /* the last one is for all providers with a higher number */
     res_table_provider_t  providers[RES_TABLE_PROVIDERS + 1];
 
-    /* followed by the buckets and the cells */
+    uint32_t              tripped[RES_TABLE_PROVIDERS];
+                                         /* cells of each that are */
+    /* followed by the buckets, a bit for each cell that is tripped, and the
+        cells */
 } res_table_t;
 
 
@@ -156,6 +160,14 @@ void res_table_copy(res_table_t *table, res_table_t *from,
 /* A cell by number, 0..capacity - 1 (used or not), and its number. */
 res_cell_t *res_table_cell(res_table_t *table, uint32_t n);
 uint32_t res_table_number(res_table_t *table, const res_cell_t *cell);
+
+/*
+ * A cell's number, n or above, below which no cell from n on is tripped.  No
+ * more than 1024 are passed over, so the cell itself need not be tripped: it
+ * is if this function returns its number also for itself, and that is less
+ * than the table's capacity.
+ */
+uint32_t res_table_tripped(res_table_t *table, uint32_t n);
 
 
 #endif /* RES_TABLE_H_INCLUDED */

@@ -303,6 +303,60 @@ broken_rest(res_table_t *table, unsigned char *seen)
 }
 
 
+/* what is found by going from one tripped cell to the next */
+
+static const char *
+broken_tripped(res_table_t *table)
+{
+    uint32_t     i, n, next, of[RES_TABLE_PROVIDERS];
+    res_cell_t  *cell;
+
+    memset(of, 0, sizeof(of));
+
+    for (n = 0; n < table->capacity; n = next + 1) {
+        next = res_table_tripped(table, n);
+
+        if (next < n || next - n > 1024) {
+            return "no next tripped cell";
+        }
+
+        for ( /* void */ ; n < next && n < table->capacity; n++) {
+            cell = res_table_cell(table, n);
+
+            if (cell->used && cell->tripped) {
+                return "a tripped cell is passed over";
+            }
+        }
+
+        if (next >= table->capacity) {
+            break;
+        }
+
+        cell = res_table_cell(table, next);
+
+        if (!cell->used || !cell->tripped) {
+            if (next % 64 != 0) {
+                return "a cell is not tripped";
+            }
+
+            continue;
+        }
+
+        if (cell->provider < RES_TABLE_PROVIDERS) {
+            of[cell->provider]++;
+        }
+    }
+
+    for (i = 0; i < RES_TABLE_PROVIDERS; i++) {
+        if (of[i] != table->tripped[i]) {
+            return "a wrong number of tripped cells";
+        }
+    }
+
+    return NULL;
+}
+
+
 static const char *
 broken_counts(res_table_t *table)
 {
@@ -368,6 +422,10 @@ broken(res_table_t *table)
 
     if (what == NULL) {
         what = broken_counts(table);
+    }
+
+    if (what == NULL) {
+        what = broken_tripped(table);
     }
 
     free(seen);
@@ -906,6 +964,45 @@ test_settle(void)
     }
 
     is_int(table->head[1], RES_NO_CELL, "none is forced");
+
+    free(table);
+}
+
+
+/* from one tripped cell to the next, over words of 64 */
+
+static void
+test_tripped(void)
+{
+    uint32_t      i;
+    res_table_t  *table;
+
+    static const uint32_t  steps[][2] = {
+        { 0, 3 }, { 3, 3 }, { 4, 130 }, { 127, 130 }, { 128, 130 },
+        { 131, 199 }, { 199, 199 }, { 200, 1216 }, { 1000, 1984 },
+        { 1216, 2240 }, { 1984, 2500 }, { 2500, 2500 }, { 2999, 3008 },
+        { 3000, 3000 }
+    };
+
+    table = create(3000);
+
+    for (i = 0; i < 3000; i++) {
+        (void) get(table, i, i);
+    }
+
+    set_state(table, 3, RES_OPEN);
+    set_forced(table, 130, RES_FORCED_CLOSED);
+    set_state(table, 199, RES_HALF_OPEN);
+    set_state(table, 2500, RES_OPEN);
+    is_sound(table, "some are tripped");
+
+    for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        is_int(res_table_tripped(table, steps[i][0]), steps[i][1],
+               "from %u on", steps[i][0]);
+    }
+
+    restart(table);
+    is_sound(table, "after a death");
 
     free(table);
 }
@@ -2682,6 +2779,7 @@ main(void)
     test_victims();
     test_settle();
     test_counts();
+    test_tripped();
     test_enter();
     test_moved();
     test_rebuilds();
