@@ -17,8 +17,7 @@ static ngx_msec_t ngx_http_resilience_state_idle(
 static void ngx_http_resilience_state_sum(ngx_http_resilience_seen_t *seen,
     ngx_http_resilience_shared_t *shared);
 static ngx_int_t ngx_http_resilience_save_begin(
-    ngx_http_resilience_save_t *save, ngx_http_resilience_zone_t *zone,
-    ngx_log_t *log);
+    ngx_http_resilience_save_t *save, ngx_http_resilience_zone_t *zone);
 static ngx_pid_t ngx_http_resilience_save_owner(
     ngx_http_resilience_save_t *save);
 static ngx_int_t ngx_http_resilience_save_open(
@@ -109,7 +108,7 @@ ngx_http_resilience_state_save(ngx_http_resilience_zone_t *zone,
 
     save = &ngx_http_resilience_state_file;
 
-    rc = ngx_http_resilience_save_begin(save, zone, log);
+    rc = ngx_http_resilience_save_begin(save, zone);
 
     if (rc == NGX_OK) {
         rc = ngx_http_resilience_save_cells(save, 1);
@@ -215,7 +214,7 @@ ngx_http_resilience_state_idle(ngx_http_resilience_zone_t *zone,
         return NGX_HTTP_RESILIENCE_STATE_TICK;
     }
 
-    if (ngx_http_resilience_save_begin(save, zone, log) == NGX_OK) {
+    if (ngx_http_resilience_save_begin(save, zone) == NGX_OK) {
         return 1;
     }
 
@@ -268,11 +267,8 @@ ngx_http_resilience_state_sum(ngx_http_resilience_seen_t *seen,
 
 static ngx_int_t
 ngx_http_resilience_save_begin(ngx_http_resilience_save_t *save,
-    ngx_http_resilience_zone_t *zone, ngx_log_t *log)
+    ngx_http_resilience_zone_t *zone)
 {
-    ngx_pid_t                    owner;
-    ngx_http_resilience_seen_t  *seen;
-
     ngx_memzero(save, sizeof(ngx_http_resilience_save_t));
 
     save->fd = NGX_INVALID_FILE;
@@ -283,24 +279,15 @@ ngx_http_resilience_save_begin(ngx_http_resilience_save_t *save,
     (void) ngx_snprintf(save->temp, NGX_MAX_PATH, "%V.%P.tmp%Z", &zone->state,
                         ngx_pid);
 
-    seen = &ngx_http_resilience_state_seen;
+    ngx_memcpy(save->id, zone->shared->id, sizeof(save->id));
+    ngx_memcpy(save->from, zone->shared->from, sizeof(save->from));
 
-    save->sum = seen->sum;
+    save->sum = ngx_http_resilience_state_seen.sum;
+    save->owner = ngx_http_resilience_save_owner(save);
 
-    owner = ngx_http_resilience_save_owner(save);
-
-    if (owner) {
-        if (owner != seen->owner) {
-            ngx_log_error(NGX_LOG_NOTICE, log, 0,
-                          "state file \"%s\" is now written by the nginx of "
-                          "process %P", save->path, owner);
-        }
-
-        seen->owner = owner;
+    if (save->owner) {
         return NGX_DECLINED;
     }
-
-    seen->owner = 0;
 
     if (ngx_http_resilience_save_open(save) != NGX_OK) {
         return NGX_ERROR;
@@ -336,8 +323,8 @@ ngx_http_resilience_save_owner(ngx_http_resilience_save_t *save)
 
     if (rc != NGX_OK
         || ngx_http_resilience_state_head(&head)
-        || ngx_memcmp(head.id, save->shared->id, sizeof(head.id)) == 0
-        || ngx_memcmp(head.id, save->shared->from, sizeof(head.id)) == 0)
+        || ngx_memcmp(head.id, save->id, sizeof(head.id)) == 0
+        || ngx_memcmp(head.id, save->from, sizeof(head.id)) == 0)
     {
         return 0;
     }
@@ -632,7 +619,10 @@ ngx_http_resilience_save_error(ngx_http_resilience_save_t *save,
 }
 
 
-/* the disk has it before it has the name */
+/*
+ * The disk has it before it has the name.  That may have taken long enough for
+ * a new binary to have written its own.
+ */
 
 static void
 ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save)
@@ -642,6 +632,12 @@ ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save)
 
     if (fsync(save->fd) == -1) {
         (void) ngx_http_resilience_save_error(save, "fsync()");
+        return;
+    }
+
+    save->owner = ngx_http_resilience_save_owner(save);
+
+    if (save->owner) {
         return;
     }
 
@@ -667,7 +663,7 @@ ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save)
 
 /*
  * The disk may take its time: a thread waits for it, which knows nothing but
- * the file.
+ * the file and whose it is.
  */
 
 #if (NGX_THREADS)
@@ -752,10 +748,17 @@ ngx_http_resilience_save_end(ngx_http_resilience_save_t *save, ngx_log_t *log)
                       save->path, save->failed, save->temp);
     }
 
+    if (save->owner && save->owner != seen->owner) {
+        ngx_log_error(NGX_LOG_NOTICE, log, 0,
+                      "state file \"%s\" is now written by the nginx of "
+                      "process %P", save->path, save->owner);
+    }
+
     if (save->md) {
         EVP_MD_CTX_free(save->md);
     }
 
+    seen->owner = save->owner;
     seen->begun = 1;
     seen->ended = ngx_current_msec;
     seen->pause = save->size / NGX_HTTP_RESILIENCE_STATE_PACE;

@@ -116,6 +116,9 @@ typedef struct {
     ngx_atomic_t                        done;     /* the thread is */
     ngx_uint_t                          threaded;
     ngx_uint_t                          written;
+    ngx_pid_t                           owner;    /* another nginx; 0: none */
+    u_char                              id[16];
+    u_char                              from[16];
     u_char                              path[NGX_MAX_PATH];
     u_char                              temp[NGX_MAX_PATH];
 } ngx_http_resilience_save_t;
