@@ -94,7 +94,7 @@ test:
 	 esac
 else
 test: module  ## build, then run the whole suite (SANITIZE=1: with ASan and UBSan)
-	@scripts/install build test
+	@scripts/install build test matrix
 	@$(MAKE) -s --no-print-directory unit sdk
 	@$(PROVE) -r $(PROVE_ARGS) t/
 endif
@@ -113,7 +113,7 @@ sdk:
 	@scripts/npm-ci t/sdk
 
 matrix:  ## build and test against the nginx of newer Debian suites (SUITES=)
-	@scripts/install build test
+	@scripts/install build test matrix
 	@$(MAKE) -s --no-print-directory sdk
 	@PROVE_ARGS="$(PROVE_ARGS)" scripts/matrix $(SUITES)
 

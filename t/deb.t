@@ -179,7 +179,7 @@ kill -QUIT $(cat /var/lib/nginx/nginx.pid)
 wait
 ls -l /var/lib/nginx/breakers
 END
-    like($said, qr/^HTTP\/1\.1 200.*"Bearer key-one".*^-rw------- /ms,
+    like($said, qr/^HTTP\/1\.1 200.*"Bearer key-one".*-rw------- /ms,
         'a request through it, its state is for nobody else') or diag($said);
 }
 
