@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_resilience_state.h"
+#include <sys/file.h>
 
 
 /* the state file is written, now and then and at the end */
@@ -40,6 +41,7 @@ static ngx_int_t ngx_http_resilience_save_write(
 static ngx_int_t ngx_http_resilience_save_error(
     ngx_http_resilience_save_t *save, const char *what);
 static void ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save);
+static void ngx_http_resilience_save_lock(ngx_fd_t fd);
 #if (NGX_THREADS)
 static void *ngx_http_resilience_save_thread(void *data);
 #endif
@@ -620,8 +622,9 @@ ngx_http_resilience_save_error(ngx_http_resilience_save_t *save,
 
 
 /*
- * The disk has it before it has the name.  That may have taken long enough for
- * a new binary to have written its own.
+ * The disk has it before it has the name.  By then a new binary may have
+ * written its own, or be about to: from the look at it until the file has its
+ * name its directory is locked.
  */
 
 static void
@@ -635,28 +638,54 @@ ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save)
         return;
     }
 
-    save->owner = ngx_http_resilience_save_owner(save);
-
-    if (save->owner) {
-        return;
-    }
-
-    if (ngx_rename_file(save->temp, save->path) == NGX_FILE_ERROR) {
-        (void) ngx_http_resilience_save_error(save, ngx_rename_file_n);
-        return;
-    }
-
-    save->written = 1;
-
-    /* not all of them can do that to a directory */
-
     ngx_http_resilience_state_directory(directory, save->path);
 
     fd = ngx_open_file(directory, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
 
+    /* not all of them can do these to a directory */
+
     if (fd != NGX_INVALID_FILE) {
-        (void) fsync(fd);
+        ngx_http_resilience_save_lock(fd);
+    }
+
+    save->owner = ngx_http_resilience_save_owner(save);
+
+    if (save->owner == 0) {
+
+        if (ngx_rename_file(save->temp, save->path) != NGX_FILE_ERROR) {
+            save->written = 1;
+
+        } else {
+            (void) ngx_http_resilience_save_error(save, ngx_rename_file_n);
+        }
+    }
+
+    if (fd != NGX_INVALID_FILE) {
+        (void) flock(fd, LOCK_UN);
+
+        if (save->written) {
+            (void) fsync(fd);
+        }
+
         (void) ngx_close_file(fd);
+    }
+}
+
+
+/* whoever may read a directory can lock it: it is not waited for for ever */
+
+static void
+ngx_http_resilience_save_lock(ngx_fd_t fd)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_RESILIENCE_STATE_LOCK; i++) {
+
+        if (flock(fd, LOCK_EX|LOCK_NB) == 0 || ngx_errno != EWOULDBLOCK) {
+            return;
+        }
+
+        ngx_msleep(10);
     }
 }
 

@@ -41,6 +41,7 @@
 #define NGX_HTTP_RESILIENCE_STATE_TICK     1000     /* ms between two looks */
 #define NGX_HTTP_RESILIENCE_STATE_EVERY    60000    /* ms, without a change */
 #define NGX_HTTP_RESILIENCE_STATE_POLL     10       /* ms, of the thread */
+#define NGX_HTTP_RESILIENCE_STATE_LOCK     500      /* times 10 ms */
 #define NGX_HTTP_RESILIENCE_STATE_PACE     1024     /* bytes a ms, on average */
 #define NGX_HTTP_RESILIENCE_STATE_RAMP     3600000  /* ms it may last to be
                                                        kept */

@@ -8,6 +8,9 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 use Resilience::Test;
 
+use Fcntl qw(LOCK_EX);
+use File::Temp ();
+
 plan skip_all => 'valgrind and its nginx go other ways'
     if $ENV{TEST_NGINX_VALGRIND};
 
@@ -255,5 +258,23 @@ E
     end($_) for $old, $new;
     chdir '/';
 }
+
+
+# both write at once: while neither may give it its name, both are about to
+
+$old = start();
+fail_on('first');
+ok(wait_until(10, sub { writer() == $old }), 'the old one has written');
+open my $directory, '<', $n->prefix . '/state' or die $!;
+flock $directory, LOCK_EX or die $!;
+fail_on('more');
+ok(wait_until(10, sub { 1 == (() = glob "$file.*.tmp") }), 'and writes');
+$new = upgrade($old);
+ok(wait_until(10, sub { 2 == (() = glob "$file.*.tmp") }), 'and so do both');
+close $directory;
+ok(wait_until(10, sub { !glob "$file.*.tmp" }), 'both are done');
+is(writer(), $new, 'the file is the new one\'s');
+end($_) for $old, $new;
+chdir '/';
 
 done_testing();
