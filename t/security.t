@@ -41,6 +41,11 @@ my $http = <<'E';
         resilience_endpoint http://127.0.0.1:%%B%%;
         llm_key key-of-b-keyed;
     }
+    resilience_provider hiding {
+        resilience_endpoint http://127.0.0.1:%%B%%;
+        proxy_set_header X-Session '';
+        proxy_hide_header Set-Cookie;
+    }
     resilience_provider chat {
         resilience_endpoint http://127.0.0.1:%%A%%;
         llm_dialect openai;
@@ -60,6 +65,7 @@ my $http = <<'E';
                               provider second-keyed; }
     resilience_chain mixed  { policy p; provider keyed; provider second; }
     resilience_chain hedged { policy hedge; provider bare; provider second; }
+    resilience_chain hiding { policy p; provider bare; provider hiding; }
     resilience_chain chat   { policy p; provider chat; }
     resilience_chain tls    { policy p; provider tls; }
     resilience_chain any    { policy p; provider any; }
@@ -75,6 +81,7 @@ my $http = <<'E';
         location /keys/   { resilience_pass keys; }
         location /mixed/  { resilience_pass mixed; }
         location /hedged/ { resilience_pass hedged; }
+        location /hiding/ { resilience_pass hiding; }
         location /chat/   { resilience_pass chat; }
         location /tls/    { resilience_pass tls; }
         location /any/    { resilience_pass any; }
@@ -140,6 +147,19 @@ for my $where (qw(keys mixed)) {
 }
 like(seen($b->last_request), qr{^/mixed/}, 'a second provider without a key');
 unlike(seen($b->last_request), qr/^authorization:/mi, 'is sent none');
+
+# what else is secret is for the configuration to say
+$b->on('/', { body => 'b', headers => { 'Set-Cookie' => 's=1' } });
+for my $where (qw(mixed hiding)) {
+    fresh();
+    my $r = http($n)->get("/$where/", headers => { 'X-Session' => 'other',
+        'X-Tenant' => "session-$where" });
+    my $hides = $where eq 'hiding' ? 1 : 0;
+    is(scalar(seen($b->last_request) !~ /x-session/i), $hides ? 1 : '',
+        "$where: another header, at the second provider");
+    is($r->header('set-cookie'), $hides ? undef : 's=1', 'a cookie of its');
+}
+$b->on('/', { body => 'b' });
 
 $a->on('/', { body => 'slow', hold => 'slow' });
 fresh();
