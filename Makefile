@@ -24,8 +24,8 @@ nginx_version = $(shell nginx -v 2>&1 | sed -n 's|.*nginx/\([0-9.]*\).*|\1|p')
 export CC CC_OPT CC_EXTRA
 
 .DEFAULT_GOAL := module
-.PHONY: all module unit test test-asan test-valgrind sdk matrix fuzz bench \
-        demo run soak storm model page install clean help
+.PHONY: all module unit test test-asan test-valgrind sdk matrix deb deb-test \
+        fuzz bench demo run soak storm model page install clean help
 
 
 all: module unit
@@ -94,7 +94,7 @@ test:
 	 esac
 else
 test: module  ## build, then run the whole suite (SANITIZE=1: with ASan and UBSan)
-	@scripts/install build test browser
+	@scripts/install build test matrix browser
 	@$(MAKE) -s --no-print-directory unit sdk
 	@$(PROVE) -r $(PROVE_ARGS) t/
 endif
@@ -117,9 +117,21 @@ page:  ## src/ngx_http_resilience_page.h of the .html beside it
 	@scripts/page
 
 matrix:  ## build and test against the nginx of newer Debian suites (SUITES=)
-	@scripts/install build test
+	@scripts/install build test matrix
 	@$(MAKE) -s --no-print-directory sdk
 	@PROVE_ARGS="$(PROVE_ARGS)" scripts/matrix $(SUITES)
+
+deb:  ## a Debian package for the installed nginx, in build/deb
+	@scripts/install build deb
+	@scripts/build-deb $(BUILD)/deb
+
+deb-test: deb  ## lint the package, install it into a Debian of its own, try, purge
+	@scripts/install test deb-test
+	@lintian --allow-root --fail-on error,warning                            \
+	     --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog \
+	     $(BUILD)/deb/*.changes
+	@TEST_DEB=$$(ls $(BUILD)/deb/libnginx-mod-http-resilience_*.deb)         \
+	     $(PROVE) -v t/deb.t
 
 fuzz:  ## run each fuzzer of t/fuzz for FUZZ_SECONDS (60)
 	@scripts/install fuzz

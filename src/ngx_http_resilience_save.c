@@ -5,6 +5,7 @@
 
 
 #include "ngx_http_resilience_state.h"
+#include <sys/file.h>
 
 
 /* the state file is written, now and then and at the end */
@@ -17,8 +18,7 @@ static ngx_msec_t ngx_http_resilience_state_idle(
 static void ngx_http_resilience_state_sum(ngx_http_resilience_seen_t *seen,
     ngx_http_resilience_shared_t *shared);
 static ngx_int_t ngx_http_resilience_save_begin(
-    ngx_http_resilience_save_t *save, ngx_http_resilience_zone_t *zone,
-    ngx_log_t *log);
+    ngx_http_resilience_save_t *save, ngx_http_resilience_zone_t *zone);
 static ngx_pid_t ngx_http_resilience_save_owner(
     ngx_http_resilience_save_t *save);
 static ngx_int_t ngx_http_resilience_save_open(
@@ -44,6 +44,7 @@ static ngx_int_t ngx_http_resilience_save_write(
 static ngx_int_t ngx_http_resilience_save_error(
     ngx_http_resilience_save_t *save, const char *what);
 static void ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save);
+static void ngx_http_resilience_save_lock(ngx_fd_t fd);
 #if (NGX_THREADS)
 static void *ngx_http_resilience_save_thread(void *data);
 #endif
@@ -112,7 +113,7 @@ ngx_http_resilience_state_save(ngx_http_resilience_zone_t *zone,
 
     save = &ngx_http_resilience_state_file;
 
-    rc = ngx_http_resilience_save_begin(save, zone, log);
+    rc = ngx_http_resilience_save_begin(save, zone);
 
     if (rc == NGX_OK) {
         rc = ngx_http_resilience_save_cells(save, 1);
@@ -218,7 +219,7 @@ ngx_http_resilience_state_idle(ngx_http_resilience_zone_t *zone,
         return NGX_HTTP_RESILIENCE_STATE_TICK;
     }
 
-    if (ngx_http_resilience_save_begin(save, zone, log) == NGX_OK) {
+    if (ngx_http_resilience_save_begin(save, zone) == NGX_OK) {
         return 1;
     }
 
@@ -271,11 +272,8 @@ ngx_http_resilience_state_sum(ngx_http_resilience_seen_t *seen,
 
 static ngx_int_t
 ngx_http_resilience_save_begin(ngx_http_resilience_save_t *save,
-    ngx_http_resilience_zone_t *zone, ngx_log_t *log)
+    ngx_http_resilience_zone_t *zone)
 {
-    ngx_pid_t                    owner;
-    ngx_http_resilience_seen_t  *seen;
-
     ngx_memzero(save, sizeof(ngx_http_resilience_save_t));
 
     save->fd = NGX_INVALID_FILE;
@@ -286,24 +284,15 @@ ngx_http_resilience_save_begin(ngx_http_resilience_save_t *save,
     (void) ngx_snprintf(save->temp, NGX_MAX_PATH, "%V.%P.tmp%Z", &zone->state,
                         ngx_pid);
 
-    seen = &ngx_http_resilience_state_seen;
+    ngx_memcpy(save->id, zone->shared->id, sizeof(save->id));
+    ngx_memcpy(save->from, zone->shared->from, sizeof(save->from));
 
-    save->sum = seen->sum;
+    save->sum = ngx_http_resilience_state_seen.sum;
+    save->owner = ngx_http_resilience_save_owner(save);
 
-    owner = ngx_http_resilience_save_owner(save);
-
-    if (owner) {
-        if (owner != seen->owner) {
-            ngx_log_error(NGX_LOG_NOTICE, log, 0,
-                          "state file \"%s\" is now written by the nginx of "
-                          "process %P", save->path, owner);
-        }
-
-        seen->owner = owner;
+    if (save->owner) {
         return NGX_DECLINED;
     }
-
-    seen->owner = 0;
 
     if (ngx_http_resilience_save_open(save) != NGX_OK) {
         return NGX_ERROR;
@@ -339,8 +328,8 @@ ngx_http_resilience_save_owner(ngx_http_resilience_save_t *save)
 
     if (rc != NGX_OK
         || ngx_http_resilience_state_head(&head)
-        || ngx_memcmp(head.id, save->shared->id, sizeof(head.id)) == 0
-        || ngx_memcmp(head.id, save->shared->from, sizeof(head.id)) == 0)
+        || ngx_memcmp(head.id, save->id, sizeof(head.id)) == 0
+        || ngx_memcmp(head.id, save->from, sizeof(head.id)) == 0)
     {
         return 0;
     }
@@ -681,7 +670,11 @@ ngx_http_resilience_save_error(ngx_http_resilience_save_t *save,
 }
 
 
-/* the disk has it before it has the name */
+/*
+ * The disk has it before it has the name.  By then a new binary may have
+ * written its own, or be about to: from the look at it until the file has its
+ * name its directory is locked.
+ */
 
 static void
 ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save)
@@ -694,29 +687,61 @@ ngx_http_resilience_save_rename(ngx_http_resilience_save_t *save)
         return;
     }
 
-    if (ngx_rename_file(save->temp, save->path) == NGX_FILE_ERROR) {
-        (void) ngx_http_resilience_save_error(save, ngx_rename_file_n);
-        return;
-    }
-
-    save->written = 1;
-
-    /* not all of them can do that to a directory */
-
     ngx_http_resilience_state_directory(directory, save->path);
 
     fd = ngx_open_file(directory, NGX_FILE_RDONLY, NGX_FILE_OPEN, 0);
 
+    /* not all of them can do these to a directory */
+
     if (fd != NGX_INVALID_FILE) {
-        (void) fsync(fd);
+        ngx_http_resilience_save_lock(fd);
+    }
+
+    save->owner = ngx_http_resilience_save_owner(save);
+
+    if (save->owner == 0) {
+
+        if (ngx_rename_file(save->temp, save->path) != NGX_FILE_ERROR) {
+            save->written = 1;
+
+        } else {
+            (void) ngx_http_resilience_save_error(save, ngx_rename_file_n);
+        }
+    }
+
+    if (fd != NGX_INVALID_FILE) {
+        (void) flock(fd, LOCK_UN);
+
+        if (save->written) {
+            (void) fsync(fd);
+        }
+
         (void) ngx_close_file(fd);
+    }
+}
+
+
+/* whoever may read a directory can lock it: it is not waited for for ever */
+
+static void
+ngx_http_resilience_save_lock(ngx_fd_t fd)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < NGX_HTTP_RESILIENCE_STATE_LOCK; i++) {
+
+        if (flock(fd, LOCK_EX|LOCK_NB) == 0 || ngx_errno != EWOULDBLOCK) {
+            return;
+        }
+
+        ngx_msleep(10);
     }
 }
 
 
 /*
  * The disk may take its time: a thread waits for it, which knows nothing but
- * the file.
+ * the file and whose it is.
  */
 
 #if (NGX_THREADS)
@@ -801,10 +826,17 @@ ngx_http_resilience_save_end(ngx_http_resilience_save_t *save, ngx_log_t *log)
                       save->path, save->failed, save->temp);
     }
 
+    if (save->owner && save->owner != seen->owner) {
+        ngx_log_error(NGX_LOG_NOTICE, log, 0,
+                      "state file \"%s\" is now written by the nginx of "
+                      "process %P", save->path, save->owner);
+    }
+
     if (save->md) {
         EVP_MD_CTX_free(save->md);
     }
 
+    seen->owner = save->owner;
     seen->begun = 1;
     seen->ended = ngx_current_msec;
     seen->pause = save->size / NGX_HTTP_RESILIENCE_STATE_PACE;

@@ -43,6 +43,7 @@
 #define NGX_HTTP_RESILIENCE_STATE_TICK     1000     /* ms between two looks */
 #define NGX_HTTP_RESILIENCE_STATE_EVERY    60000    /* ms, without a change */
 #define NGX_HTTP_RESILIENCE_STATE_POLL     10       /* ms, of the thread */
+#define NGX_HTTP_RESILIENCE_STATE_LOCK     500      /* times 10 ms */
 #define NGX_HTTP_RESILIENCE_STATE_PACE     1024     /* bytes a ms, on average */
 #define NGX_HTTP_RESILIENCE_STATE_RAMP     3600000  /* ms it may last to be
                                                        kept */
@@ -125,6 +126,9 @@ typedef struct {
     ngx_atomic_t                        done;     /* the thread is */
     ngx_uint_t                          threaded;
     ngx_uint_t                          written;
+    ngx_pid_t                           owner;    /* another nginx; 0: none */
+    u_char                              id[16];
+    u_char                              from[16];
     u_char                              path[NGX_MAX_PATH];
     u_char                              temp[NGX_MAX_PATH];
 } ngx_http_resilience_save_t;

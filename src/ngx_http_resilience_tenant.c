@@ -15,6 +15,7 @@
 #define NGX_HTTP_RESILIENCE_HASH_LEN  16      /* hex digits */
 
 
+static ngx_uint_t ngx_http_resilience_tenant_fits(ngx_str_t *tenant);
 static ngx_int_t ngx_http_resilience_tenant_hash(ngx_http_request_t *r,
     ngx_http_resilience_zone_t *zone, ngx_str_t *tenant);
 
@@ -96,11 +97,32 @@ ngx_http_resilience_tenant_get(ngx_http_request_t *r,
         return NGX_OK;
     }
 
-    if (rlcf->tenant_hash || tenant->len > RES_TENANT_LEN) {
+    if (rlcf->tenant_hash || !ngx_http_resilience_tenant_fits(tenant)) {
         return ngx_http_resilience_tenant_hash(r, zone, tenant);
     }
 
     return NGX_OK;
+}
+
+
+/* it is kept and logged as it is, and may be a client's word */
+
+static ngx_uint_t
+ngx_http_resilience_tenant_fits(ngx_str_t *tenant)
+{
+    size_t  i;
+
+    if (tenant->len > RES_TENANT_LEN) {
+        return 0;
+    }
+
+    for (i = 0; i < tenant->len; i++) {
+        if (tenant->data[i] < ' ' || tenant->data[i] == 0x7f) {
+            return 0;
+        }
+    }
+
+    return 1;
 }
 
 
