@@ -127,25 +127,29 @@ static void
 ngx_http_resilience_key_permissions(ngx_conf_t *cf, ngx_log_t *log,
     ngx_str_t *path, ngx_file_info_t *fi)
 {
-    ngx_uint_t  mode;
+    u_char  mode[sizeof("0777")];
 
-    static const char  text[] = "key file \"%V\" has permissions %ui%ui%ui%ui, "
-                                "use 0640 or less";
-
-    mode = fi->st_mode;
-
-    if ((mode & 0137) == 0) {
+    if ((fi->st_mode & 0137) == 0) {
         return;
     }
+
+    /* there is no format for octal numbers */
+
+    *ngx_sprintf(mode, "0%ui%ui%ui", (ngx_uint_t) fi->st_mode >> 6 & 7,
+                 (ngx_uint_t) fi->st_mode >> 3 & 7,
+                 (ngx_uint_t) fi->st_mode & 7)
+        = '\0';
 
     if (cf) {
-        ngx_conf_log_error(NGX_LOG_WARN, cf, 0, text, path, mode >> 9 & 7,
-                           mode >> 6 & 7, mode >> 3 & 7, mode & 7);
+        ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
+                           "key file \"%V\" has permissions %s, use 0640 or "
+                           "less", path, mode);
         return;
     }
 
-    ngx_log_error(NGX_LOG_WARN, log, 0, text, path, mode >> 9 & 7,
-                  mode >> 6 & 7, mode >> 3 & 7, mode & 7);
+    ngx_log_error(NGX_LOG_WARN, log, 0,
+                  "key file \"%V\" has permissions %s, use 0640 or less", path,
+                  mode);
 }
 
 

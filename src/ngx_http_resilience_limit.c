@@ -439,6 +439,7 @@ ngx_http_resilience_limit_log(ngx_http_request_t *r,
     ngx_http_resilience_charge_t *worst)
 {
     u_char                          *p;
+    const char                      *dry;
     ngx_http_resilience_loc_conf_t  *rlcf;
     u_char                           wait[64], tenant[128];
 
@@ -462,10 +463,11 @@ ngx_http_resilience_limit_log(ngx_http_request_t *r,
             = '\0';
     }
 
+    dry = rlcf->dry_run ? ", dry run," : "";
+
     ngx_log_error(NGX_LOG_WARN, r->connection->log, 0,
                   "limiting %V%s by limit \"%V\"%s: %s",
-                  &worst->limit->kind, rlcf->dry_run ? ", dry run," : "",
-                  &worst->limit->name, tenant, wait);
+                  &worst->limit->kind, dry, &worst->limit->name, tenant, wait);
 }
 
 

@@ -21,7 +21,7 @@ my %exempt = map { $_ => 1 } (
 );
 
 my %macro = (ngx_open_file_n => 'open()', ngx_read_fd_n => 'read()',
-             ngx_close_file_n => 'close()');
+             ngx_close_file_n => 'close()', ngx_delete_file_n => 'unlink()');
 
 # { level, format, place } of each call
 my @logged;
@@ -66,7 +66,7 @@ cmp_ok(scalar @rows, '>', 10, 'messages are explained');
 my %used;
 for my $call (@wanted) {
     my $regex = join '.+', map { quotemeta }
-        split /%(?:V|s|P|M|04o|u?[iDLzd])/, $call->{format}, -1;
+        split /%(?:V|\*?s|P|M|u?[iDLzd])/, $call->{format}, -1;
     my $level = { err => 'error', level => 'error' }->{ $call->{level} }
         // $call->{level};
     my @found = grep { $_->{message} =~ /^$regex$/ } @rows;
