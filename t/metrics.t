@@ -343,8 +343,10 @@ tool($all->text, 'tenants');
 
 my $T = 'resilience_tenant_attempts_total';
 my %seen = map { $_->[1]{tenant} => 1 } $all->samples($T);
-my %wanted = map { $_ => 1 } values %odd;
+my %wanted = map { $_ => 1 } grep { !/[\0-\x1f]/ } values %odd;
 is_deeply([ grep { !$seen{$_} } sort keys %wanted ], [], 'all odd names');
+is(scalar(grep { /^[0-9a-f]{16}$/ } keys %seen),
+    scalar(grep { /[\0-\x1f]/ } values %odd), 'those with controls hashed');
 
 my %times = (most => 180, more => 170, less => 160);
 http($n)->post('/status?provider=a&action=reset');

@@ -215,6 +215,10 @@ sub balanced {
 }
 
 work(250, 0);
+# one hedge at least
+$up{c}->on('/', { delay_ms => 500 * factor, body => 'late' });
+$up{a}->on('/', { body => 'soon' });
+http($n)->get('/hedged/', headers => { 'X-Tenant' => 'hedger' });
 my $m = holds('faults');
 balanced($m, 'faults');
 is($m->sum('resilience_zone_evictions_total'), 0, 'nothing was given up');

@@ -245,7 +245,7 @@ for my $name (@names[0 .. 3], 'acme', "caf\xc3\xa9") {
         . ($name =~ s/[^ -~]/?/gr));
 }
 ok(scalar(grep { $_ eq '\u{202e}gnp.exe' } @tenants), 'an override is seen');
-ok(scalar(grep { $_ eq 'a\u{1}b\u{a}\u{7f}' } @tenants), 'so are controls');
+is(scalar(grep { /^[0-9a-f]{16}$/ } @tenants), 1, 'controls are hashed');
 is(value('document.querySelectorAll("main img, main script, main b").length'),
     0, 'none is an element');
 is(join(' ', sort map { $_->[0] } @$cells[0, 1]), join(' ', sort 'broken',
