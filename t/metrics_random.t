@@ -219,6 +219,7 @@ work(250, 0);
 $up{c}->on('/', { delay_ms => 500 * factor, body => 'late' });
 $up{a}->on('/', { body => 'soon' });
 http($n)->get('/hedged/', headers => { 'X-Tenant' => 'hedger' });
+$calls++;
 my $m = holds('faults');
 balanced($m, 'faults');
 is($m->sum('resilience_zone_evictions_total'), 0, 'nothing was given up');
