@@ -1146,6 +1146,11 @@ ngx_uint_t ngx_http_resilience_request_own(ngx_http_resilience_attempt_t *a);
 ngx_int_t ngx_http_resilience_request_length(ngx_http_request_t *sr,
     off_t length);
 
+/* ngx_http_resilience_bound.c */
+
+/* the headers and the body were read: may another provider answer, too? */
+ngx_int_t ngx_http_resilience_bound(ngx_http_resilience_call_t *call);
+
 /* ngx_http_resilience_model.c */
 
 /* does the request's path name the model?  The body is not asked then */

@@ -44,9 +44,11 @@ typedef struct {
 
 static ngx_uint_t ngx_http_resilience_body_asks(
     ngx_http_resilience_call_t *call, ngx_http_resilience_step_t *step);
-static ngx_uint_t ngx_http_resilience_body_is_json(ngx_http_request_t *r);
-static ngx_int_t ngx_http_resilience_body_scan_file(
-    ngx_http_resilience_call_t *call, llm_json_scan_t *scan, ngx_buf_t *b);
+static ngx_int_t ngx_http_resilience_body_scan_piece(void *data,
+    const u_char *p, size_t len);
+static ngx_int_t ngx_http_resilience_body_read_file(
+    ngx_http_resilience_call_t *call, ngx_buf_t *b,
+    ngx_http_resilience_piece_pt piece, void *data);
 static ngx_int_t ngx_http_resilience_body_asked(
     ngx_http_resilience_call_t *call, llm_json_scan_t *scan);
 static ngx_int_t ngx_http_resilience_body_copy(ngx_pool_t *pool,
@@ -122,7 +124,7 @@ ngx_http_resilience_body_asks(ngx_http_resilience_call_t *call,
 }
 
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_resilience_body_is_json(ngx_http_request_t *r)
 {
     ngx_table_elt_t  *type;
@@ -140,35 +142,21 @@ ngx_http_resilience_body_is_json(ngx_http_request_t *r)
 ngx_int_t
 ngx_http_resilience_body_scan(ngx_http_resilience_call_t *call)
 {
-    u_char               texts[NGX_HTTP_RESILIENCE_TEXTS];
-    ngx_chain_t         *cl;
-    llm_json_scan_t      scan;
-    ngx_http_request_t  *r;
+    u_char           texts[NGX_HTTP_RESILIENCE_TEXTS];
+    llm_json_scan_t  scan;
 
     if (call->asked) {
         return NGX_OK;
     }
 
-    r = call->request;
-
     llm_json_scan_init(&scan, ngx_http_resilience_names,
                        NGX_HTTP_RESILIENCE_NAMES, texts, sizeof(texts));
 
-    cl = r->request_body ? r->request_body->bufs : NULL;
-
-    for ( /* void */ ; cl; cl = cl->next) {
-
-        if (ngx_buf_in_memory(cl->buf)) {
-            (void) llm_json_scan(&scan, cl->buf->pos,
-                                 cl->buf->last - cl->buf->pos);
-
-        } else if (cl->buf->in_file
-                   && ngx_http_resilience_body_scan_file(call, &scan,
-                                                            cl->buf)
-                      != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
+    if (ngx_http_resilience_body_read(call, ngx_http_resilience_body_scan_piece,
+                                      &scan)
+        != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
     return ngx_http_resilience_body_asked(call, &scan);
@@ -176,13 +164,52 @@ ngx_http_resilience_body_scan(ngx_http_resilience_call_t *call)
 
 
 static ngx_int_t
-ngx_http_resilience_body_scan_file(ngx_http_resilience_call_t *call,
-    llm_json_scan_t *scan, ngx_buf_t *b)
+ngx_http_resilience_body_scan_piece(void *data, const u_char *p, size_t len)
 {
-    off_t    pos;
-    size_t   size;
-    u_char  *buf;
-    ssize_t  n;
+    llm_json_scan_t *scan = data;
+
+    (void) llm_json_scan(scan, p, len);
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_resilience_body_read(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_piece_pt piece, void *data)
+{
+    ngx_int_t     rc;
+    ngx_buf_t    *b;
+    ngx_chain_t  *cl;
+
+    cl = call->request->request_body ? call->request->request_body->bufs
+                                     : NULL;
+
+    for (rc = NGX_OK; cl && rc == NGX_OK; cl = cl->next) {
+
+        b = cl->buf;
+
+        if (ngx_buf_in_memory(b)) {
+            rc = piece(data, b->pos, b->last - b->pos);
+
+        } else if (b->in_file) {
+            rc = ngx_http_resilience_body_read_file(call, b, piece, data);
+        }
+    }
+
+    return (rc == NGX_DONE) ? NGX_OK : rc;
+}
+
+
+static ngx_int_t
+ngx_http_resilience_body_read_file(ngx_http_resilience_call_t *call,
+    ngx_buf_t *b, ngx_http_resilience_piece_pt piece, void *data)
+{
+    off_t      pos;
+    size_t     size;
+    u_char    *buf;
+    ssize_t    n;
+    ngx_int_t  rc;
 
     buf = ngx_alloc(NGX_HTTP_RESILIENCE_READ,
                     call->request->connection->log);
@@ -190,23 +217,25 @@ ngx_http_resilience_body_scan_file(ngx_http_resilience_call_t *call,
         return NGX_ERROR;
     }
 
-    for (pos = b->file_pos; pos < b->file_last; pos += n) {
+    rc = NGX_OK;
+
+    for (pos = b->file_pos; pos < b->file_last && rc == NGX_OK; pos += n) {
 
         size = ngx_min(b->file_last - pos, NGX_HTTP_RESILIENCE_READ);
 
         n = ngx_read_file(b->file, buf, size, pos);
 
         if (n == NGX_ERROR || n == 0) {
-            ngx_free(buf);
-            return NGX_ERROR;
+            rc = NGX_ERROR;
+            break;
         }
 
-        (void) llm_json_scan(scan, buf, n);
+        rc = piece(data, buf, n);
     }
 
     ngx_free(buf);
 
-    return NGX_OK;
+    return rc;
 }
 
 

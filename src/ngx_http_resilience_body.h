@@ -29,6 +29,10 @@ struct ngx_http_resilience_asked_s {
 };
 
 
+typedef ngx_int_t (*ngx_http_resilience_piece_pt)(void *data, const u_char *p,
+    size_t len);
+
+
 /*
  * Reads the body where it may have to be changed for the step.  NGX_OK,
  * NGX_ERROR, or NGX_HTTP_BAD_REQUEST: the model can't be found that has to be
@@ -39,6 +43,16 @@ ngx_int_t ngx_http_resilience_body_check(ngx_http_resilience_call_t *call,
 
 /* Reads it, once a call: call->asked is what it asks for. */
 ngx_int_t ngx_http_resilience_body_scan(ngx_http_resilience_call_t *call);
+
+/*
+ * Gives the body to piece() in order, from memory or from its file.  NGX_OK,
+ * also if piece() returned NGX_DONE: it has seen enough; NGX_ERROR.
+ */
+ngx_int_t ngx_http_resilience_body_read(ngx_http_resilience_call_t *call,
+    ngx_http_resilience_piece_pt piece, void *data);
+
+/* Does the request say that its body is JSON, or nothing? */
+ngx_uint_t ngx_http_resilience_body_is_json(ngx_http_request_t *r);
 
 /* Makes the body that the provider is to be sent. */
 ngx_int_t ngx_http_resilience_body_prepare(ngx_http_resilience_attempt_t *a);

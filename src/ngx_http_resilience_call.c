@@ -309,6 +309,11 @@ ngx_http_resilience_call_start(ngx_http_request_t *r)
 
     ngx_http_resilience_call_headers(call);
 
+    if (ngx_http_resilience_bound(call) != NGX_OK) {
+        ngx_http_resilience_call_finish(call, NGX_HTTP_INTERNAL_SERVER_ERROR);
+        return;
+    }
+
     call->timer.handler = ngx_http_resilience_call_waited;
     call->timer.data = call;
     call->timer.log = c->log;

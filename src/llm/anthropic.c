@@ -400,11 +400,28 @@ anthropic_error_event(unsigned char *buf, const llm_stream_t *stream,
 }
 
 
+/* blocks of thoughts are signed, and only who signed them takes them back */
+
+static const llm_bound_member_t  anthropic_bound_members[] = {
+    { "type", "thinking" },
+    { "type", "redacted_thinking" },
+    { "file_id", "" },
+    { "container", "container_" },
+    { NULL, NULL }
+};
+
+static const char *const  anthropic_bound_paths[] = {
+    "batches", "files", "skills", NULL
+};
+
+
 const llm_dialect_t  llm_dialect_anthropic = {
     .name = llm_string("anthropic"),
     .url = "https://api.anthropic.com",
     .key_header = "x-api-key",
     .key_prefix = "",
+    .bound_members = anthropic_bound_members,
+    .bound_paths = anthropic_bound_paths,
     .classify = anthropic_classify,
     .advice = llm_answer_advice,
     .event = anthropic_event,

@@ -95,6 +95,13 @@ llm_bound_scan(llm_bound_t *b, const unsigned char *data, size_t len)
 }
 
 
+int
+llm_bound_found(const llm_bound_t *b)
+{
+    return b->state == BOUND_FOUND;
+}
+
+
 static void
 bound_name(llm_bound_t *b, unsigned char c)
 {
@@ -204,7 +211,8 @@ bound_space(unsigned char c)
 int
 llm_bound_path(const char *const *words, llm_str_t path)
 {
-    size_t                len;
+    size_t                len, n;
+    unsigned              i;
     const unsigned char  *p, *last, *end;
 
     p = path.data;
@@ -218,8 +226,18 @@ llm_bound_path(const char *const *words, llm_str_t path)
 
         len = end - p;
 
-        for (unsigned i = 0; words[i]; i++) {
-            if (strlen(words[i]) == len && memcmp(words[i], p, len) == 0) {
+        for (i = 0; words[i]; i++) {
+            n = strlen(words[i]);
+
+            if (words[i][n - 1] == '/') {
+                n--;
+
+                if (last - end < 2) {
+                    continue;
+                }
+            }
+
+            if (n == len && memcmp(words[i], p, n) == 0) {
                 return 1;
             }
         }

@@ -47,8 +47,12 @@ typedef struct {
  */
 int llm_bound_scan(llm_bound_t *b, const unsigned char *data, size_t len);
 
+/* Is it known to be bound by now? */
+int llm_bound_found(const llm_bound_t *b);
+
 /*
- * Is one of these words, which end with NULL, a segment of the path?
+ * Is one of these words, which end with NULL, a segment of the path?  One with
+ * a slash at its end has to be followed by another segment.
  */
 int llm_bound_path(const char *const *words, llm_str_t path);
 

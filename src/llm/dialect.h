@@ -10,6 +10,7 @@
 #define LLM_DIALECT_H_INCLUDED
 
 
+#include "bound.h"
 #include "llm.h"
 #include "sse.h"
 #include "../engine/outcome.h"
@@ -82,6 +83,10 @@ typedef struct {
      * or 0 if the path names none: then the body may.  NULL: no path does.
      */
     int                 (*model)(llm_str_t path, llm_str_t *name);
+
+    /* what binds a request to the provider that was asked before, or NULL */
+    const llm_bound_member_t  *bound_members;
+    const char *const    *bound_paths;
 
     /*
      * The class of an answer: of an error status, or of a complete 2xx body

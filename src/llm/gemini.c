@@ -593,6 +593,25 @@ gemini_error_event(unsigned char *buf, const llm_stream_t *stream,
 }
 
 
+/* signatures of thoughts, what was cached, and files that were sent before */
+
+static const llm_bound_member_t  gemini_bound_members[] = {
+    { "thoughtSignature", "" },
+    { "thought_signature", "" },
+    { "cachedContent", "" },
+    { "cached_content", "" },
+    { "previous_interaction_id", "" },
+    { "fileUri", "https://generativelanguage" },
+    { "file_uri", "https://generativelanguage" },
+    { NULL, NULL }
+};
+
+static const char *const  gemini_bound_paths[] = {
+    "files", "cachedContents", "batches", "operations", "tunedModels",
+    "fileSearchStores", "interactions/", NULL
+};
+
+
 static const char *const  gemini_usage_names[] = { "usageMetadata", NULL };
 
 
@@ -634,6 +653,8 @@ const llm_dialect_t  llm_dialect_gemini = {
     .key_prefix = "",
     .key_arg = "key",
     .model = gemini_model,
+    .bound_members = gemini_bound_members,
+    .bound_paths = gemini_bound_paths,
     .classify = gemini_classify,
     .advice = llm_answer_advice,
     .wait = llm_wait_error,

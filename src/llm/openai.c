@@ -753,11 +753,33 @@ llm_openai_error_event(unsigned char *buf, const llm_stream_t *stream,
 }
 
 
+/* of Responses, files and what runs in containers: all is the account's own */
+
+const llm_bound_member_t  llm_openai_bound_members[] = {
+    { "previous_response_id", "" },
+    { "conversation", "" },
+    { "id", "conv_" },
+    { "encrypted_content", "" },
+    { "type", "item_reference" },
+    { "file_id", "" },
+    { "container", "cntr_" },
+    { NULL, NULL }
+};
+
+const char *const  llm_openai_bound_paths[] = {
+    "responses/", "conversations", "files", "uploads", "batches",
+    "fine_tuning", "vector_stores", "containers", "assistants", "threads",
+    "evals", "chatkit", NULL
+};
+
+
 const llm_dialect_t  llm_dialect_openai = {
     .name = llm_string("openai"),
     .url = "https://api.openai.com",
     .key_header = "authorization",
     .key_prefix = "Bearer ",
+    .bound_members = llm_openai_bound_members,
+    .bound_paths = llm_openai_bound_paths,
     .classify = llm_openai_classify,
     .advice = llm_answer_advice,
     .wait = llm_wait_error,

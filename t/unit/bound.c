@@ -192,7 +192,9 @@ test_path(void)
 {
     unsigned                  i;
     llm_str_t                 path;
-    static const char *const  words[] = { "files", "batches", NULL };
+    static const char *const  words[] = {
+        "files", "batches", "responses/", NULL
+    };
 
     static const struct {
         const char  *path;
@@ -208,6 +210,10 @@ test_path(void)
         { "batches", 1 },
         { "/v1/filesystem", 0 },
         { "/v1/my-files", 0 },
+        { "/v1/responses", 0 },
+        { "/v1/responses/", 0 },
+        { "/v1/responses/r", 1 },
+        { "/v1/responses/r/cancel", 1 },
     };
 
     for (i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
