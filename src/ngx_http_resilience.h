@@ -1111,8 +1111,13 @@ void ngx_http_resilience_attempt_cancel(ngx_http_resilience_attempt_t *a,
 
 const char *ngx_http_resilience_phase_name(ngx_http_resilience_phase_e phase);
 
+/* ngx_http_resilience_count.c */
+
+void ngx_http_resilience_count(ngx_http_resilience_attempt_t *a,
+    res_result_e result);
+
 /* of a status that is told apart, in writing; of the last: "5xx" */
-void ngx_http_resilience_attempt_status_name(ngx_uint_t i, u_char name[4]);
+void ngx_http_resilience_count_status_name(ngx_uint_t i, u_char name[4]);
 
 /* its provider has done its part: counts it, gives the permit back; once */
 void ngx_http_resilience_attempt_record(ngx_http_resilience_attempt_t *a);
@@ -1166,7 +1171,7 @@ ngx_http_resilience_model_t *ngx_http_resilience_model_match(
 
 /* ngx_http_resilience_uri.c */
 
-/* the attempt's path and arguments: the provider's model, the endpoint's path */
+/* the attempt's path and arguments, with model and path of the provider */
 ngx_int_t ngx_http_resilience_uri(ngx_http_resilience_attempt_t *a);
 
 /* ngx_http_resilience_tenant.c */

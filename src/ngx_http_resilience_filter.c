@@ -4,6 +4,7 @@
  */
 
 
+#include "ngx_http_resilience_events.h"
 #include "ngx_http_resilience_usage.h"
 
 
@@ -19,16 +20,6 @@
  */
 
 
-#define NGX_HTTP_RESILIENCE_EVENT  1024     /* bytes gathered of one event */
-
-
-typedef enum {
-    NGX_HTTP_RESILIENCE_NOTHING = 0,        /* noise so far */
-    NGX_HTTP_RESILIENCE_MEANING,
-    NGX_HTTP_RESILIENCE_TROUBLE             /* an error, or an early end */
-} ngx_http_resilience_sight_e;
-
-
 static ngx_int_t ngx_http_resilience_header_filter(ngx_http_request_t *r);
 static ngx_int_t ngx_http_resilience_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
@@ -37,8 +28,6 @@ static ngx_uint_t ngx_http_resilience_filter_at_once(
 static ngx_uint_t ngx_http_resilience_filter_coded(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_stream(ngx_http_request_t *sr);
 static ngx_uint_t ngx_http_resilience_filter_bodyless(
-    ngx_http_resilience_attempt_t *a);
-static ngx_int_t ngx_http_resilience_filter_read(
     ngx_http_resilience_attempt_t *a);
 static ngx_int_t ngx_http_resilience_filter_commit(
     ngx_http_resilience_attempt_t *a, res_outcome_e outcome);
@@ -65,15 +54,8 @@ static ngx_int_t ngx_http_resilience_filter_rest(
     ngx_http_resilience_attempt_t *a, ngx_chain_t **in);
 static ngx_uint_t ngx_http_resilience_filter_complete(
     ngx_http_resilience_attempt_t *a);
-static ngx_int_t ngx_http_resilience_filter_scan(
-    ngx_http_resilience_attempt_t *a, ngx_chain_t *in,
-    ngx_http_resilience_sight_e *sight, res_outcome_e *committed);
-static llm_event_e ngx_http_resilience_filter_event(
-    ngx_http_resilience_attempt_t *a, llm_event_t *event,
-    ngx_http_resilience_sight_e *sight, res_outcome_e *committed);
 static void ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
     ngx_chain_t *in);
-static void ngx_http_resilience_filter_discard(ngx_chain_t *in);
 
 
 static ngx_http_output_header_filter_pt  ngx_http_next_header_filter;
@@ -134,7 +116,7 @@ ngx_http_resilience_header_filter(ngx_http_request_t *r)
     }
 
     if (ngx_http_resilience_filter_stream(r) && !a->coded
-        && ngx_http_resilience_filter_read(a) != NGX_OK)
+        && ngx_http_resilience_events_init(a) != NGX_OK)
     {
         return NGX_ERROR;
     }
@@ -230,33 +212,6 @@ ngx_http_resilience_filter_events(ngx_http_request_t *sr)
                               sizeof("text/event-stream") - 1)
               == 0;
 }
-
-
-/* it will be read, event by event */
-
-static ngx_int_t
-ngx_http_resilience_filter_read(ngx_http_resilience_attempt_t *a)
-{
-    size_t  size;
-
-    size = a->asks ? NGX_HTTP_RESILIENCE_ASKED_EVENT
-                   : NGX_HTTP_RESILIENCE_EVENT;
-
-    a->sse = ngx_palloc(a->request->pool, sizeof(llm_sse_t) + size);
-    if (a->sse == NULL) {
-        return NGX_ERROR;
-    }
-
-    llm_sse_init(a->sse, (u_char *) a->sse + sizeof(llm_sse_t), size);
-
-    llm_sse_shorten(a->sse);
-
-    a->sse->over = ngx_http_resilience_usage_over;
-    a->sse->ctx = a;
-
-    return a->asks ? ngx_http_resilience_strip_init(a) : NGX_OK;
-}
-
 
 static ngx_int_t
 ngx_http_resilience_filter_commit(ngx_http_resilience_attempt_t *a,
@@ -357,7 +312,7 @@ ngx_http_resilience_filter_hold_stream(ngx_http_resilience_attempt_t *a,
 
     ngx_http_resilience_filter_look(a, in);
 
-    if (ngx_http_resilience_filter_scan(a, in, &sight, &outcome) != NGX_OK) {
+    if (ngx_http_resilience_events(a, in, &sight, &outcome) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -614,7 +569,7 @@ ngx_http_resilience_filter_pass(ngx_http_resilience_attempt_t *a,
         return ngx_http_resilience_filter_output(a, in);
     }
 
-    if (ngx_http_resilience_filter_scan(a, in, &sight, &outcome) != NGX_OK) {
+    if (ngx_http_resilience_events(a, in, &sight, &outcome) != NGX_OK) {
         return NGX_ERROR;
     }
 
@@ -795,173 +750,7 @@ ngx_http_resilience_filter_look(ngx_http_resilience_attempt_t *a,
 }
 
 
-/*
- * Reads the events of a stream, wherever it is on its way.  *outcome is that
- * of an attempt which commits by it.
- */
-
-static ngx_int_t
-ngx_http_resilience_filter_scan(ngx_http_resilience_attempt_t *a,
-    ngx_chain_t *in, ngx_http_resilience_sight_e *sight,
-    res_outcome_e *committed)
-{
-    ngx_chain_t          *cl;
-    llm_event_e           kind;
-    llm_event_t           event;
-    const u_char         *pos;
-    const llm_dialect_t  *dialect;
-
-    dialect = a->step->provider->dialect;
-    *committed = RES_SUCCESS;
-
-    *sight = (a->state == NGX_HTTP_RESILIENCE_COMMITTED)
-                 ? NGX_HTTP_RESILIENCE_MEANING : NGX_HTTP_RESILIENCE_NOTHING;
-
-    for (cl = in; cl; cl = cl->next) {
-
-        if (a->strip
-            && ngx_http_resilience_strip_start(a, cl->buf) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        if (!ngx_buf_in_memory(cl->buf)) {
-            continue;
-        }
-
-        pos = cl->buf->pos;
-
-        while (llm_sse_next(a->sse, &pos, cl->buf->last, &event)) {
-
-            ngx_http_resilience_usage_event(a, &event);
-
-            if (dialect->follow) {
-                dialect->follow(&a->stream, &event);
-            }
-
-            kind = ngx_http_resilience_filter_event(a, &event, sight,
-                                                    committed);
-
-            if (*sight == NGX_HTTP_RESILIENCE_TROUBLE) {
-                return NGX_OK;
-            }
-
-            if (a->strip
-                && ngx_http_resilience_strip_event(a->strip, &event, pos,
-                                                   kind == LLM_EVENT_USAGE)
-                   != NGX_OK)
-            {
-                return NGX_ERROR;
-            }
-
-            if (a->broken) {
-
-                /* what follows, "[DONE]" for one, would make it look well */
-
-                cl->buf->last = (u_char *) pos;
-                ngx_http_resilience_filter_discard(cl->next);
-
-                return a->strip ? ngx_http_resilience_strip_end(a) : NGX_OK;
-            }
-        }
-
-        if (a->strip && ngx_http_resilience_strip_end(a) != NGX_OK) {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static llm_event_e
-ngx_http_resilience_filter_event(ngx_http_resilience_attempt_t *a,
-    llm_event_t *event, ngx_http_resilience_sight_e *sight,
-    res_outcome_e *committed)
-{
-    llm_event_e    kind;
-    res_outcome_e  outcome;
-
-    outcome = RES_SERVER_ERROR;
-
-    kind = a->step->provider->dialect->event(event, &outcome);
-
-    switch (kind) {
-
-    case LLM_EVENT_NOISE:
-    case LLM_EVENT_USAGE:
-        return kind;
-
-    case LLM_EVENT_LAST:
-        a->terminal = 1;
-        *sight = NGX_HTTP_RESILIENCE_MEANING;
-        return kind;
-
-    case LLM_EVENT_CONTENT:
-        *sight = NGX_HTTP_RESILIENCE_MEANING;
-        return kind;
-
-    case LLM_EVENT_END:
-        a->terminal = 1;
-
-        if (*sight == NGX_HTTP_RESILIENCE_MEANING) {
-            return kind;
-        }
-
-        outcome = RES_INVALID_RESPONSE;
-        break;
-
-    case LLM_EVENT_REFUSED:
-    case LLM_EVENT_DENIED:
-
-        if (kind == LLM_EVENT_DENIED) {
-            a->terminal = 1;
-        }
-
-        if (*sight == NGX_HTTP_RESILIENCE_MEANING) {
-            return kind;
-        }
-
-        if (ngx_http_resilience_route_moves_on(a, outcome)) {
-            break;
-        }
-
-        *committed = outcome;
-        *sight = NGX_HTTP_RESILIENCE_MEANING;
-        return kind;
-
-    default: /* LLM_EVENT_ERROR, LLM_EVENT_FAILED */
-
-        if (*sight == NGX_HTTP_RESILIENCE_NOTHING) {
-
-            if (ngx_http_resilience_route_moves_on(a, outcome)) {
-                break;
-            }
-
-            /* it is the client's, as it is */
-
-            *committed = outcome;
-        }
-
-        if (!a->broken) {
-            a->inner = outcome;
-            a->broken = 1;
-            a->told = (kind == LLM_EVENT_ERROR);
-        }
-
-        *sight = NGX_HTTP_RESILIENCE_MEANING;
-        return kind;
-    }
-
-    a->outcome = outcome;
-    a->judged = 1;
-    *sight = NGX_HTTP_RESILIENCE_TROUBLE;
-
-    return kind;
-}
-
-
-static void
+void
 ngx_http_resilience_filter_discard(ngx_chain_t *in)
 {
     ngx_chain_t  *cl;

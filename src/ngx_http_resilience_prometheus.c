@@ -78,9 +78,9 @@ static void ngx_http_resilience_metric_limited(
     ngx_http_resilience_metric_t *m, ngx_http_resilience_out_t *out, void *of);
 static void ngx_http_resilience_metric_dry_run(
     ngx_http_resilience_metric_t *m, ngx_http_resilience_out_t *out, void *of);
-static void ngx_http_resilience_metric_limit(
-    ngx_http_resilience_metric_t *m, ngx_http_resilience_out_t *out,
-    ngx_http_resilience_limited_t *limited, ngx_atomic_uint_t n);
+static void ngx_http_resilience_metric_limits(ngx_http_resilience_metric_t *m,
+    ngx_http_resilience_out_t *out, ngx_http_resilience_main_conf_t *rmcf,
+    ngx_uint_t dry);
 static void ngx_http_resilience_metric_overflows(
     ngx_http_resilience_metric_t *m, ngx_http_resilience_out_t *out, void *of);
 static void ngx_http_resilience_metric_cells(
@@ -591,7 +591,7 @@ ngx_http_resilience_metric_statuses(ngx_http_resilience_metric_t *m,
 
     for (n = 0; n < NGX_HTTP_RESILIENCE_STATUSES; n++) {
 
-        ngx_http_resilience_attempt_status_name(n, name);
+        ngx_http_resilience_count_status_name(n, name);
 
         ngx_http_resilience_metric_label(m, out, "", counters);
         ngx_http_resilience_out_printf(out, ",status=\"%s\"} %uA\n", name,
@@ -729,17 +729,7 @@ static void
 ngx_http_resilience_metric_limited(ngx_http_resilience_metric_t *m,
     ngx_http_resilience_out_t *out, void *of)
 {
-    ngx_http_resilience_main_conf_t *rmcf = of;
-
-    ngx_uint_t                     i;
-    ngx_http_resilience_limit_t  **limits;
-
-    limits = rmcf->limits.elts;
-
-    for (i = 0; i < rmcf->limits.nelts; i++) {
-        ngx_http_resilience_metric_limit(m, out, limits[i]->limited,
-                                         limits[i]->limited->refused);
-    }
+    ngx_http_resilience_metric_limits(m, out, of, 0);
 }
 
 
@@ -747,28 +737,29 @@ static void
 ngx_http_resilience_metric_dry_run(ngx_http_resilience_metric_t *m,
     ngx_http_resilience_out_t *out, void *of)
 {
-    ngx_http_resilience_main_conf_t *rmcf = of;
-
-    ngx_uint_t                     i;
-    ngx_http_resilience_limit_t  **limits;
-
-    limits = rmcf->limits.elts;
-
-    for (i = 0; i < rmcf->limits.nelts; i++) {
-        ngx_http_resilience_metric_limit(m, out, limits[i]->limited,
-                                         limits[i]->limited->dry);
-    }
+    ngx_http_resilience_metric_limits(m, out, of, 1);
 }
 
 
 static void
-ngx_http_resilience_metric_limit(ngx_http_resilience_metric_t *m,
-    ngx_http_resilience_out_t *out, ngx_http_resilience_limited_t *limited,
-    ngx_atomic_uint_t n)
+ngx_http_resilience_metric_limits(ngx_http_resilience_metric_t *m,
+    ngx_http_resilience_out_t *out, ngx_http_resilience_main_conf_t *rmcf,
+    ngx_uint_t dry)
 {
-    ngx_http_resilience_out_printf(out, "%s{limit=", m->name);
-    ngx_http_resilience_out_label(out, limited->name, limited->len);
-    ngx_http_resilience_out_printf(out, "} %uA\n", n);
+    ngx_uint_t                      i;
+    ngx_http_resilience_limit_t   **limits;
+    ngx_http_resilience_limited_t  *limited;
+
+    limits = rmcf->limits.elts;
+
+    for (i = 0; i < rmcf->limits.nelts; i++) {
+        limited = limits[i]->limited;
+
+        ngx_http_resilience_out_printf(out, "%s{limit=", m->name);
+        ngx_http_resilience_out_label(out, limited->name, limited->len);
+        ngx_http_resilience_out_printf(out, "} %uA\n",
+                                       dry ? limited->dry : limited->refused);
+    }
 }
 
 
