@@ -112,6 +112,7 @@ test-valgrind:
 sdk:
 	@scripts/npm-ci t/sdk
 	@scripts/npm-ci t/page
+	@scripts/pip-venv $(BUILD)/venv t/sdk/requirements.txt
 
 page:  ## src/ngx_http_resilience_page.h of the .html beside it
 	@scripts/page
