@@ -1,7 +1,7 @@
 // Plays jobs through the providers' SDKs: a line of JSON in, a line out, each
 // with the job's id; jobs run beside each other.
 //
-// job:    { id, sdk: "openai" | "anthropic", base_url, api_key, headers,
+// job:    { id, sdk: "openai" | "anthropic" | "gemini", base_url, api_key, headers,
 //           model, prompt, stream, max_retries, timeout (ms),
 //           abort_after_chunks, stream_options }
 // result: { id, ok, text, chunks, finish, usage, model, status, headers,
@@ -14,6 +14,7 @@
 import { createInterface } from 'node:readline';
 
 import Anthropic from '@anthropic-ai/sdk';
+import { ApiError, GoogleGenAI } from '@google/genai';
 import OpenAI from 'openai';
 
 // an error is told by its result, not on stderr
@@ -111,6 +112,31 @@ async function anthropic(job, result) {
   }
 }
 
+async function gemini(job, result) {
+  const client = new GoogleGenAI({
+    apiKey: job.api_key ?? 'client',
+    httpOptions: { baseUrl: job.base_url, headers: job.headers },
+  });
+  const request = {
+    model: job.model ?? 'gemini-x',
+    contents: job.prompt ?? 'Hello',
+  };
+
+  if (!job.stream) {
+    const data = await client.models.generateContent(request);
+    result.text = data.text ?? '';
+    result.finish = data.candidates?.[0]?.finishReason ?? null;
+    return;
+  }
+
+  for await (const chunk of
+             await client.models.generateContentStream(request)) {
+    result.chunks++;
+    result.text += chunk.text ?? '';
+    result.finish = chunk.candidates?.[0]?.finishReason ?? result.finish;
+  }
+}
+
 function seen(response, result) {
   result.status = response.status;
   result.headers = Object.fromEntries(response.headers);
@@ -122,15 +148,15 @@ function stop(job, result) {
 }
 
 function described(error, job) {
-  const sdk = job.sdk === 'anthropic' ? Anthropic : OpenAI;
+  const family = { anthropic: Anthropic.APIError, gemini: ApiError };
   return {
     name: error.constructor?.name ?? error.name,
-    api: error instanceof sdk.APIError,
+    api: error instanceof (family[job.sdk] ?? OpenAI.APIError),
     status: error.status ?? null,
     type: error.type ?? null,
     code: error.code ?? null,
     message: String(error.message),
-    headers: error.headers ? Object.fromEntries(error.headers) : null,
+    headers: error.headers?.entries ? Object.fromEntries(error.headers) : null,
   };
 }
 
@@ -141,7 +167,7 @@ async function play(line) {
     requests: 0,
   };
   try {
-    await (job.sdk === 'anthropic' ? anthropic : openai)(job, result);
+    await ({ anthropic, gemini }[job.sdk] ?? openai)(job, result);
     result.ok = true;
   } catch (error) {
     result.error = described(error, job);
