@@ -141,6 +141,11 @@ my $http = <<'E';
             resilience_limit tokens name=llm rate=1k/d burst=2k;
             resilience_pass openai;
         }
+        location /tokens/used/ {
+            resilience_limit tokens name=used rate=1k/d;
+            resilience_headers on;
+            resilience_pass openai;
+        }
         location /tokens/dry/ {
             resilience_limit tokens name=dry-tokens rate=1k/d burst=10;
             resilience_limit_dry_run on;
@@ -430,6 +435,13 @@ is($r->json->{error}{message}, 'the request counts as 2001 tokens, limit '
     . '"llm" never has more than 2000 at once', 'why');
 like($n->log($mark), qr/tokens by limit "llm" and tenant "acme": it is more/,
     'in the log, too');
+
+# and by what the answer tells, once it is there
+
+$a->on('/tokens/used/', { openai => { usage => { prompt_tokens => 300,
+    completion_tokens => 250, total_tokens => 550 } } });
+is(left(say(400, where => 'tokens/used')), '200 900', 'an estimate at first');
+is(left(say(0, where => 'tokens/used')), '200 449', 'and then what was used');
 
 is(left(say(400, where => 'tokens/dry')), '200 10', 'a dry run');
 is(left(say(40, where => 'tokens/dry')), '200 0', 'takes nothing');
