@@ -18,6 +18,10 @@ plan skip_all => 'no aimock, scripts/npm-ci t/sdk installs it'
     if !-d "$dir/node_modules/\@copilotkit/aimock";
 
 my $json = JSON::PP->new->canonical;
+
+# a client that is stuck must not be waited for
+alarm 120 * factor;
+
 my $mock = open2(my $said, my $mock_in, 'node', "$dir/aimock.mjs");
 my ($first, $second) = @{ $json->decode(scalar <$said>) };
 

@@ -124,8 +124,7 @@ sub documented {
                         | ```nginx\n(?<example>.*?)^``` )$/gmsx)
     {
         $name = $+{name} // $+{chapter} // $name;
-        $place = $+{chapter} =~ /Inside of a (\w+)/ ? $1 : 'http'
-            if defined $+{chapter};
+        $place = 'http' if defined $+{chapter};
         $place = $+{context} if defined $+{context};
 
         next unless defined $+{example};
@@ -145,10 +144,10 @@ sub placed {
     my $location = '';
     my $http = $example;
 
-    if ($place eq 'policy') {
+    if ($place =~ /resilience_policy/) {
         $http = "resilience_policy test { $example }";
     }
-    elsif ($place eq 'chain') {
+    elsif ($place =~ /resilience_chain/) {
         my $provider = $example =~ /^provider/m ? '' : 'provider openai;';
         $http = "resilience_chain test { $provider $example }";
     }

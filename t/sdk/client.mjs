@@ -1,8 +1,8 @@
 // Plays jobs through the providers' SDKs: a line of JSON in, a line out, each
 // with the job's id; jobs run beside each other.
 //
-// job:    { id, sdk: "openai" | "anthropic" | "gemini", base_url, api_key, headers,
-//           model, prompt, stream, max_retries, timeout (ms),
+// job:    { id, sdk: "openai" | "anthropic" | "gemini", base_url, api_key,
+//           headers, model, prompt, stream, max_retries, timeout (ms),
 //           abort_after_chunks, stream_options }
 // result: { id, ok, text, chunks, finish, usage, model, status, headers,
 //           requests, error: { name, api, status, type, code, message } }
